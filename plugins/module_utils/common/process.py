@@ -1,0 +1,69 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Runs other programs: by list, never through a shell, always with a time limit, ended with their children."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from typing import Dict, List, NamedTuple, Optional
+
+
+class Finished(NamedTuple):
+    """How a program ended. ``rc`` is negative when a signal ended it."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return "\n".join(part for part in (self.stdout.strip(), self.stderr.strip()) if part)
+
+
+def run(
+    argv: List[str],
+    timeout: float,
+    env: Optional[Dict[str, str]] = None,
+    cwd: Optional[str] = None,
+    stdin: Optional[str] = None,
+) -> Finished:
+    """Runs a program to its end.
+
+    :param timeout: in seconds; then the whole process group is killed and ``subprocess.TimeoutExpired`` raised.
+    :param env: added to this process's environment.
+    :raises FileNotFoundError: the program does not exist.
+    """
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=dict(os.environ, **(env or {})),
+        start_new_session=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout)
+    except BaseException:
+        kill(process)
+        raise
+    return Finished(process.returncode, stdout, stderr)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Ends a program that was started in a session of its own, with all its children."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def tail(text: str, lines: int = 20) -> str:
+    """The last lines of an output, for an error message."""
+    return "\n".join(text.rstrip().splitlines()[-lines:])

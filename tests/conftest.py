@@ -1,0 +1,35 @@
+"""What every test may use. Integration and end-to-end tests need the sandbox: `make sandbox-up`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.modules import run_module
+
+ROOT = Path(__file__).parents[1]
+
+
+def sandbox_env() -> dict[str, str]:
+    """The sandbox's addresses, as .sandbox/env exports them."""
+    file = ROOT / ".sandbox" / "env"
+    if not file.exists():
+        pytest.fail("the sandbox is not up: run `make sandbox-up`")
+    words = [shlex.split(line) for line in file.read_text().splitlines() if line.startswith("export ")]
+    return dict(word.split("=", 1) for _export, *rest in words for word in rest)
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> dict[str, str]:
+    env = sandbox_env()
+    os.environ.update(env)
+    return env
+
+
+@pytest.fixture
+def module():
+    """Runs a module for real: ``module("pg_backup", state="present", ...)``."""
+    return run_module
