@@ -1,0 +1,52 @@
+"""What holds for every module, role, playbook and inventory."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "plugins" / "modules").glob("[a-z]*.py"))
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
+def test_modules_are_thin_and_promise_check_and_diff_mode(file):
+    source = file.read_text()
+    assert "supports_check_mode=True" in source
+    assert "eazepay.ops.attributes" in source
+    code = source.rsplit('"""', 1)[1]
+    assert len(code.splitlines()) < 200, "the domain belongs in module_utils"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_roles_are_complete(role):
+    for file in ("README.md", "defaults/main.yml", "meta/main.yml", "meta/argument_specs.yml", "tasks/main.yml"):
+        assert (role / file).is_file(), file
+    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text()) or {}
+    assert set(defaults) <= set(specs)
+    assert all(name.startswith(f"{role.name}_") for name in specs)
+
+
+@pytest.mark.parametrize("file", [*ROLES, *MODULES], ids=lambda file: file.stem)
+def test_modules_and_roles_know_nothing_of_eazepay(file):
+    files = [file] if file.is_file() else [one for one in file.rglob("*") if one.is_file()]
+    for one in files:
+        text = one.read_text().replace("eazepay.ops", "").replace("@eazepay", "")
+        assert "eazepay_" not in text, one
+
+
+@pytest.mark.parametrize("environment", ["local", "staging", "production"])
+def test_inventories_hold_no_secret(environment):
+    for file in (ROOT / "inventories" / environment).rglob("*"):
+        if file.is_file():
+            for name, value in re.findall(r"^\s*(\w*(?:password|secret|token)\w*):\s*(.+)$", file.read_text(), re.M):
+                assert "lookup(" in value or name.endswith("_secret"), f"{file}: {name}"
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda file: file.stem)
+def test_awx_finds_every_playbook(playbook):
+    assert re.search(r"^\s*-?\s*(hosts|import_playbook|ansible.builtin.import_playbook):", playbook.read_text(), re.M)
