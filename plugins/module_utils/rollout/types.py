@@ -68,6 +68,8 @@ class State:
     settled: bool = True
     snapshot: Any = None
     unfinished: Any = None
+    unfinished_images: Mapping[str, str] = field(default_factory=dict)
+    unfinished_release: str = ""
     problem: str = ""  # why it cannot be rolled at all, in words; empty when it can
 
 
@@ -136,8 +138,8 @@ class Cause:
     """Why a service is not healthy.
 
     Codes: image_not_found, image_unauthorised, image_name, image_pull, config_missing, crash_loop, oom_killed,
-    init_failed, not_ready, unschedulable, refused (quota, webhook, admission), volume, deadline, paused, timeout,
-    monitor, interrupted, driver.
+    init_failed, start_error, not_ready, unschedulable, refused (quota, webhook, admission), volume, sandbox, evicted,
+    deadline, paused, timeout, monitor, interrupted, driver.
     """
 
     code: str
