@@ -1,4 +1,4 @@
-"""`python -m sandbox up|status|down|seed`."""
+"""`python -m sandbox up|status|down|seed|traffic`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from sandbox import packages
+from sandbox import packages, traffic
 from sandbox.box import Box, SandboxError, say
 from sandbox.parts import NAMES, Part, load, with_needs
 
@@ -75,14 +75,14 @@ def down(box: Box, parts: dict[str, Part], wanted: list[str]) -> int:
     return 1 if failed else 0
 
 
-def seed(box: Box, target: str) -> int:
+def seed(box: Box, target: str, reset: bool) -> int:
     """The sample company's first day: v1.0.0 in production on the target, with data."""
-    from sandbox.company import seed as company
+    from sandbox import seed as company
 
     began = time.monotonic()
     with box.lock("seed"):
-        company.seed(box, target)
-    say("seed", f"v1.0.0 on {target} ({time.monotonic() - began:.0f} s)")
+        company.seed(box, target, reset)
+    say("seed", f"{target} ({time.monotonic() - began:.0f} s)")
     return 0
 
 
@@ -98,11 +98,15 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("parts", nargs="*", metavar="PART", help=", ".join(NAMES))
     seeding = commands.add_parser("seed", help="put v1.0.0 of the sample company into production")
     seeding.add_argument("--target", choices=("compose", "kubernetes"), default="compose")
+    seeding.add_argument("--reset", action="store_true", help="go back to v1.0.0 whatever runs, and lose the data")
+    traffic.arguments(commands.add_parser("traffic", help="use the services as people do, and count what fails"))
     given = parser.parse_args(arguments)
     box = Box()
     try:
         if given.command == "seed":
-            return seed(box, given.target)
+            return seed(box, given.target, given.reset)
+        if given.command == "traffic":
+            return traffic.main(given)
         unknown = sorted(set(given.parts) - set(NAMES))
         if unknown:
             parser.error(f"no such part: {', '.join(unknown)} (there are {', '.join(NAMES)})")
