@@ -53,8 +53,8 @@ def provide(box: Box) -> bool:
         with step("seed", "importing the base image"):
             run(["docker", "import", "--change", "CMD sh", archive, debian])
     with step("seed", "base image with the services' library"):
-        build = ["docker", "build", "--quiet", "--build-arg", f"DEBIAN={debian}", "-t", image, "-t", steady, LIBRARY]
-        run(build)
+        build = ["docker", "build", "--quiet", "--build-arg", f"DEBIAN={debian}", "-t", image, "-t", steady]
+        run([*build, LIBRARY])
         for name in (image, steady):
             run(["docker", "push", "--quiet", name])
     return True
@@ -70,7 +70,7 @@ def root_file_system(box: Box, suite: str) -> Path:
         mirror.write_text(render(other_suite(machine_sources(), suite, suite)))
         fresh = archive.with_name(f"{archive.stem}.{os.getpid()}.tar")
         removed = " ".join(f'"$1"/{path}' for path in (*LEFT_OUT, "usr/lib/*-linux-gnu/perl"))
-        argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+        argv: list[str | Path] = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
         argv += ['--aptopt=Acquire::Languages "none"', '--aptopt=Acquire::Retries "3"']
         argv += [f"--customize-hook=rm -rf {removed}", suite, str(fresh), str(mirror)]
         try:

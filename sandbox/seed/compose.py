@@ -27,7 +27,7 @@ class Compose:
             raise SandboxError("the sandbox is not up. Run `make sandbox-up` first.")
 
     def compose(self, *words: str, check: bool = True) -> str:
-        argv = ["docker", "compose", "--project-name", self.project, "-f", self.folder / "compose.yml", *words]
+        argv = ["docker", "compose", "--project-name", self.project, "-f", str(self.folder / "compose.yml"), *words]
         return run(argv, check=check, cwd=self.folder).stdout
 
     def running(self) -> dict[str, str]:

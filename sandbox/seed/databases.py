@@ -47,9 +47,14 @@ def session(env: Mapping[str, str], database: str) -> Iterator[Any]:
     """A cursor in one transaction."""
     import psycopg2
 
-    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
     connection = psycopg2.connect(
-        dbname=database, connect_timeout=10, application_name="seed", **{key: env[name] for key, name in names.items()}
+        host=env["PGHOST"],
+        port=env["PGPORT"],
+        user=env["PGUSER"],
+        password=env["PGPASSWORD"],
+        dbname=database,
+        connect_timeout=10,
+        application_name="seed",
     )
     try:
         with connection, connection.cursor() as cursor:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import json
 import os
 import re
 import signal
-import socket
-import struct
 import sys
 import threading
 import time
@@ -22,7 +20,6 @@ from eazepay.metrics import Metrics
 
 LINGER = 2.0  # seconds of full service after SIGTERM, while proxies learn of the replacement
 DRAIN = 2.0  # seconds that requests under way have after that
-SO_ATTACH_FILTER = 26
 
 
 class Problem(Exception):
@@ -114,6 +111,7 @@ class Service:
             signal.signal(number, lambda *_: threading.Thread(target=self.end, args=(server,)).start())
         self.log("INFO", f"serving on port {self.port}")
         server.serve_forever(poll_interval=0.05)
+        server.accept_rest()
         server.server_close()
         server.await_requests(DRAIN)
         self.log("INFO", "ended")
@@ -126,9 +124,6 @@ class Service:
         self.stopping.set()
         self.log("INFO", "SIGTERM: not ready any more")
         time.sleep(LINGER)
-        server.refuse_new()
-        # What the kernel has accepted already is still served.
-        time.sleep(0.2)
         server.shutdown()
 
 
@@ -142,14 +137,12 @@ class Server(ThreadingHTTPServer):
         self.idle = threading.Condition()
         super().__init__(("", service.port), Handler)
 
-    def refuse_new(self) -> None:
-        """Drops new connections before they are made, so that a proxy goes to another server without a lost request.
-
-        Closing the socket at once would reset connections that wait to be accepted, with their requests in them.
-        """
-        instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0, drop
-        program = struct.pack("HL", 1, ctypes.addressof(instruction))
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    def accept_rest(self) -> None:
+        """Takes what waits to be accepted: closing the socket would reset it, and with it requests already sent."""
+        self.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.process_request(*self.get_request())
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self.idle:
