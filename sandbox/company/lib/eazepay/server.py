@@ -18,7 +18,9 @@ from eazepay.database import Database, Unavailable
 from eazepay.faults import Fault
 from eazepay.metrics import Metrics
 
-LINGER = 2.0  # seconds of full service after SIGTERM, while proxies learn of the replacement
+LINGER = float(
+    os.environ.get("LINGER", "2")
+)  # seconds of full service after SIGTERM, while proxies learn of the replacement
 DRAIN = 2.0  # seconds that requests under way have after that
 
 
