@@ -43,7 +43,7 @@ class Service:
         self.version = os.environ.get("RELEASE") or "unreleased"
         self.health_path: str = description.get("health", "/health")
         self.fault = Fault(description, os.environ)
-        self.database = Database(description["database"], self.name)
+        self.database = Database(os.environ.get("PGDATABASE") or description["database"], self.name)
         self.metrics = Metrics(self.name, self.version)
         self.routes: list[tuple[str, re.Pattern[str], Callable[..., Any]]] = []
         self.stopping = threading.Event()
