@@ -158,9 +158,9 @@ def install_packages(box: Box) -> None:
     name = hashlib.sha256(lock.read_bytes() + (COMPANY / "package.json").read_bytes()).hexdigest()[:12]
     kept = box.cache / f"node_modules-{name}"
     link = box.dir / "releases" / "node_modules"
+    if not shutil.which("npm"):
+        packages.install(["nodejs", "npm"], "seed")
     if not (kept / "node_modules" / ".bin" / "typeorm").exists():
-        if not shutil.which("npm"):
-            packages.install(["nodejs", "npm"], "seed")
         with step("seed", "npm ci: what the migrations run on"):
             fresh = Path(tempfile.mkdtemp(prefix="node-", dir=box.cache))
             try:
