@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from ansible_collections.eazepay.ops.plugins.modules import site_publish
+
+from tests.integration.site.server import in_process
+from tests.modules import finish_module, start_module
+
+V1 = {
+    "index.html": "<script src=/assets/app.0123abcd45.js></script>",
+    "assets/app.0123abcd45.js": "one",
+    "robots.txt": "allow",
+    "about/index.html": "about us",
+}
+V2 = {
+    "index.html": "<script src=/assets/app.9876fedc54.js></script>",
+    "assets/app.9876fedc54.js": "two",
+    "robots.txt": "deny",
+}
+
+
+@pytest.fixture
+def publish(aws, bucket):
+    def run(src=None, release=None, **options):
+        given = {"bucket": bucket, **({"src": str(src)} if src else {}), **({"release": release} if release else {})}
+        return in_process(site_publish, site_publish.site_publish, **{**given, **aws, **options})
+
+    return run
+
+
+def test_a_publication_uploads_all_and_the_second_nothing(publish, site, content):
+    folder = site("v1", V1)
+    planned = publish(folder, "v1", check=True)
+    assert planned["changed"] and not content()
+    assert "index.html" in planned["diff"]["after"]
+    first = publish(folder, "v1")
+    assert not first["failed"], first
+    assert first["changed"] and first["uploaded"] == planned["uploaded"] == sorted(V1)
+    assert first["changed_paths"] == ["/", "/about/", "/about/index.html", "/index.html", "/robots.txt"]
+    found = content()
+    assert {key: text for key, (text, *_) in found.items()} == V1
+    assert found["index.html"][1:] == ("text/html; charset=utf-8", "no-cache")
+    assert found["assets/app.0123abcd45.js"][1:] == (
+        "text/javascript; charset=utf-8",
+        "public, max-age=31536000, immutable",
+    )
+    again = publish(folder, "v1")
+    assert not again["changed"] and not again["uploaded"]
+    # Nothing has invalidated the paths yet, so they are still due, under the same name.
+    assert again["changed_paths"] == first["changed_paths"] and again["publication"] == first["publication"]
+
+
+def test_the_module_itself(module, aws, bucket, site):
+    given = {"bucket": bucket, "src": str(site("v1", V1)), "release": "v1", **aws}
+    planned = module("site_publish", check=True, diff=True, **given)
+    assert planned["changed"] and "index.html" in planned["diff"]["after"]
+    done = module("site_publish", **given)
+    assert done["changed"] and "diff" not in done and done["uploaded"] == planned["uploaded"]
+    assert not module("site_publish", **given)["changed"]
+
+
+def test_an_earlier_release_comes_back_byte_for_byte_with_its_headers(publish, site, content):
+    publish(site("v1", V1), "v1", cache_control={"robots.txt": "max-age=7"})
+    before = content()
+    second = publish(site("v2", V2), "v2")
+    assert second["deleted"] == ["about/index.html"]
+    assert "assets/app.0123abcd45.js" in content(), "open tabs still ask for it"
+    planned = publish(state="rolled_back", from_release="v2", check=True)
+    assert planned["changed"] and content()["robots.txt"][0] == "deny"
+    back = publish(state="rolled_back", from_release="v2")
+    assert not back["failed"], back
+    assert back["release"] == "v1" and back["uploaded"] == planned["uploaded"]
+    assert content() == {**before, "assets/app.9876fedc54.js": content()["assets/app.9876fedc54.js"]}
+    again = publish(state="rolled_back", from_release="v2")
+    assert not again["changed"] and again["release"] == "v1"
+    forth = publish(state="rolled_back", release="v2")
+    assert forth["changed"] and content()["robots.txt"][0] == "deny"
+
+
+def test_what_was_there_before_the_first_publication_can_be_put_back(publish, site, content, s3, bucket):
+    for key, text in {"index.html": "old", "assets/old.0123abcd45.js": "old", "logo.svg": "<svg/>"}.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="text/html", CacheControl="no-cache")
+    before = content()
+    result = publish(site("v2", V2), "v2")
+    assert not result["failed"], result
+    assert result["previous"] == "found" and result["deleted"] == []
+    back = publish(state="rolled_back", from_release="v2")
+    assert not back["failed"], back
+    after = content()
+    assert {key: after[key] for key in before} == before and "robots.txt" not in before
+
+
+def test_old_assets_and_manifests_go_once_no_kept_release_has_them(publish, site, content, s3, bucket):
+    for number in (1, 2, 3):
+        files = {"index.html": f"v{number}", f"assets/app.0123abcd4{number}.js": f"v{number}", "same.txt": "same"}
+        result = publish(site(f"v{number}", files), f"v{number}", keep_releases=2)
+        assert not result["failed"], result
+    assert result["deleted"] == ["assets/app.0123abcd41.js"]
+    lost = publish(state="rolled_back", release="v1")
+    assert lost["failed"] and "has no release v1" in lost["msg"] and "v3, v2" in lost["msg"]
+
+
+def test_changed_headers_alone_are_mended(publish, site, content, s3, bucket):
+    folder = site("v1", V1)
+    publish(folder, "v1")
+    time.sleep(1.1)  # S3 keeps times in seconds
+    s3.copy_object(
+        Bucket=bucket,
+        Key="robots.txt",
+        CopySource={"Bucket": bucket, "Key": "robots.txt"},
+        MetadataDirective="REPLACE",
+        CacheControl="max-age=999",
+        ContentType="text/plain; charset=utf-8",
+        Metadata=s3.head_object(Bucket=bucket, Key="robots.txt")["Metadata"],
+    )
+    result = publish(folder, "v1")
+    assert result["reheaded"] == ["robots.txt"] and not result["uploaded"]
+    assert "Cache-Control is max-age=999" in result["plan"][0]["reason"]
+    assert content()["robots.txt"] == ("allow", "text/plain; charset=utf-8", "public, max-age=300")
+    assert not publish(folder, "v1")["changed"]
+
+
+def test_a_prefix_ends_at_its_slash_and_protected_objects_stay(publish, site, content, s3, bucket):
+    for key in ("app2/keep.txt", "application.txt", "app/data/kept.json", "app/stray.txt"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    publish(site("v1", V1), "v1", prefix="app", keep_releases=1, protect=["data/*"], max_delete_percent=-1)
+    found = content()
+    assert "app/stray.txt" not in found and "app/index.html" in found
+    assert {"app2/keep.txt", "application.txt", "app/data/kept.json"} <= set(found)
+
+
+def test_too_many_deletions_are_refused_before_anything_changes(publish, site, content):
+    files = {f"page{number}.html": "x" for number in range(10)}
+    publish(site("v1", files), "v1")
+    before = content()
+    for options in ({"max_delete": 3}, {"max_delete": -1, "max_delete_percent": 20}):
+        result = publish(site("v2", {"page0.html": "x", "new.html": "y"}), "v2", **options)
+        assert result["failed"] and "would delete 9" in result["msg"] and "Nothing was touched" in result["msg"]
+        assert len(result["plan"]) == 10
+    assert content() == before
+
+
+def test_awkward_names(publish, site, content):
+    names = {"a b.html": "1", "ü/größe~.txt": "2", "[x]/(y)+z&.txt": "3", "100%/50%25.txt": "4", "q?.txt": "5"}
+    result = publish(site("v1", names), "v1")
+    assert not result["failed"], result
+    assert {key: text for key, (text, *_) in content().items()} == names
+    assert "/%C3%BC/gr%C3%B6%C3%9Fe~.txt" in result["changed_paths"] and "/a%20b.html" in result["changed_paths"]
+    assert not publish(site("v1", names), "v1")["changed"]
+
+
+def test_a_run_that_is_killed_half_way_is_finished_by_the_next(publish, site, content, aws, bucket, s3):
+    old = {"index.html": "v1", **{f"file{number}.txt": "1" for number in range(300)}}
+    new = {"index.html": "v2", **{f"file{number}.txt": "2" for number in range(300)}}
+    publish(site("v1", old), "v1")
+    started = start_module("site_publish", bucket=bucket, release="v2", src=str(site("v2", new)), concurrency=1, **aws)
+    deadline = time.monotonic() + 60
+    while s3.get_object(Bucket=bucket, Key="file0.txt")["Body"].read() != b"2":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.communicate()
+    half = content()
+    assert half["index.html"][0] == "v1", "pages go last"
+    result = publish(site("v2", new), "v2")
+    assert not result["failed"], result
+    uploaded_before = [key for key, (text, *_) in half.items() if text == "2"]
+    assert not set(uploaded_before) & set(result["uploaded"])
+    # What the dead run changed is invalidated too.
+    assert {f"/{key}" for key in new} <= set(result["changed_paths"])
+    back = publish(state="rolled_back", from_release="v2")
+    assert not back["failed"] and {text for text, *_ in content().values()} == {"1", "v1"}
+
+
+def test_a_release_that_failed_half_way_is_left_for_the_one_before(publish, site, content, aws, bucket, s3):
+    publish(site("v1", V1), "v1")
+    folder = site("v2", V2)
+    unreadable = folder / "zz.html"
+    unreadable.symlink_to("/nonexistent")
+    failed = publish(folder, "v2")
+    assert failed["failed"] and "leaves" in failed["msg"] and content()["robots.txt"][0] == "allow"
+
+
+def test_signals_end_it_in_order(publish, site, aws, bucket, s3):
+    files = {f"file{number}.txt": "1" for number in range(400)}
+    started = start_module(
+        "site_publish", bucket=bucket, release="v1", src=str(site("v1", files)), concurrency=1, **aws
+    )
+    deadline = time.monotonic() + 60
+    while not s3.list_objects_v2(Bucket=bucket, Prefix="file").get("KeyCount"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    started.terminate()
+    result = finish_module(started)
+    assert result["failed"] and "Interrupted" in result["msg"]
+    assert publish(site("v1", files), "v1")["changed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"bucket": "t-there-is-no-such-bucket"}, "the bucket does not exist"),
+        ({"release": "../../x"}, "no name for a release"),
+        ({"src": "/nonexistent"}, "is not a folder"),
+        ({"prefix": "a/../b"}, "relative part"),
+        ({"hashed": ["("]}, "no regular expression"),
+        ({"endpoint_url": "http://127.0.0.1:9"}, "endpoint"),
+    ],
+)
+def test_what_cannot_be_is_said(module, aws, bucket, site, options, said):
+    given = {"bucket": bucket, "release": "v1", "src": str(site("v1", V1)), **aws, **options}
+    result = module("site_publish", **given)
+    assert result["failed"] and said in result["msg"] and result["msg"].startswith("Failed to "), result
+    assert "test-secret" not in str(result)
+
+
+def test_an_empty_folder_is_not_published(publish, site, tmp_path):
+    publish(site("v1", V1), "v1")
+    (tmp_path / "empty").mkdir()
+    result = publish(tmp_path / "empty", "v2")
+    assert result["failed"] and "holds no file" in result["msg"]
+
+
+def test_a_note_of_a_newer_format_is_not_overwritten(publish, site, s3, bucket):
+    publish(site("v1", V1), "v1")
+    s3.put_object(Bucket=bucket, Key=".releases/current.json", Body=b'{"schema": 9}')
+    result = publish(site("v2", V2), "v2")
+    assert result["failed"] and "schema is 9" in result["msg"]
+
+
+def test_a_denied_bucket_is_said(aws, module, site, bucket):
+    # moto checks no policy, so a server that denies everything stands in for another account's bucket.
+    import http.server
+    import threading
+
+    class Deny(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Deny)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        result = module(
+            "site_publish",
+            bucket=bucket,
+            release="v1",
+            src=str(site("v1", V1)),
+            **{**aws, "endpoint_url": f"http://127.0.0.1:{server.server_port}"},
+        )
+    finally:
+        server.shutdown()
+    assert result["failed"] and "access is denied" in result["msg"] and "policy" in result["msg"]
+
+
+def test_versioned_buckets(publish, site, content, s3, bucket):
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    publish(site("v1", V1), "v1")
+    publish(site("v2", V2), "v2")
+    publish(state="rolled_back", from_release="v2")
+    assert content()["robots.txt"][0] == "allow"
