@@ -1,0 +1,332 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The Kubernetes API as JSON: requests with time limits, and watches that survive what API servers do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import threading
+import time
+import traceback
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from urllib.parse import urlencode
+
+from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import MissingLibrary, OpsError
+
+JSON_PATCH = "application/json-patch+json"
+
+# Seconds. A watch is ended by the server after WATCH; one that has said nothing for longer is taken for dead.
+CONNECT, READ, WATCH = 5.0, 30.0, 60
+
+# For how long an API server may be away before a request is given up, in seconds.
+PATIENCE = 30.0
+
+
+class ApiError(Exception):
+    """The API server said no. ``status`` is the HTTP status, 0 when there was no answer."""
+
+    def __init__(self, status: int, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.reason = reason
+
+
+class Resource:
+    """Where a kind is served: ``path`` up to the namespace, ``plural`` after it."""
+
+    def __init__(self, path: str, plural: str, kind: str = "") -> None:
+        self.path = path
+        self.plural = plural
+        self.kind = kind
+
+    def url(self, namespace: str, name: str = "", sub: str = "") -> str:
+        return "/".join(part for part in (self.path, "namespaces", namespace, self.plural, name, sub) if part)
+
+
+DEPLOYMENTS = Resource("/apis/apps/v1", "deployments", "Deployment")
+STATEFUL_SETS = Resource("/apis/apps/v1", "statefulsets", "StatefulSet")
+DAEMON_SETS = Resource("/apis/apps/v1", "daemonsets", "DaemonSet")
+REPLICA_SETS = Resource("/apis/apps/v1", "replicasets", "ReplicaSet")
+CONTROLLER_REVISIONS = Resource("/apis/apps/v1", "controllerrevisions", "ControllerRevision")
+PODS = Resource("/api/v1", "pods", "Pod")
+EVENTS = Resource("/api/v1", "events", "Event")
+SECRETS = Resource("/api/v1", "secrets", "Secret")
+CONFIG_MAPS = Resource("/api/v1", "configmaps", "ConfigMap")
+SERVICE_ACCOUNTS = Resource("/api/v1", "serviceaccounts", "ServiceAccount")
+QUOTAS = Resource("/api/v1", "resourcequotas", "ResourceQuota")
+WORKLOADS = {one.kind: one for one in (DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS)}
+
+
+class Api:
+    """One API server and one namespace, by the credentials of a kubeconfig or of the pod this runs in.
+
+    :raises OpsError: the kubeconfig cannot be used.
+    :raises MissingLibrary: the Python client is not installed.
+    """
+
+    def __init__(self, kubeconfig: Optional[str], context: Optional[str], namespace: Optional[str]) -> None:
+        try:
+            from kubernetes import client, config
+            from kubernetes.config.config_exception import ConfigException
+        except ImportError:
+            raise MissingLibrary("kubernetes", traceback.format_exc()) from None
+        file = kubeconfig or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
+        default = os.path.expanduser("~/.kube/config")
+        self.configuration = client.Configuration()
+        try:
+            if file or context or os.path.exists(default):
+                config.load_kube_config(
+                    config_file=os.path.expanduser(file) if file else None,
+                    context=context,
+                    client_configuration=self.configuration,
+                    persist_config=False,
+                )
+                own = self._context_namespace(config, file, context)
+            else:
+                config.load_incluster_config(client_configuration=self.configuration)
+                own = self._pod_namespace()
+        except (ConfigException, OSError) as error:
+            raise OpsError(
+                "connect to", "Kubernetes", str(error), "Give kubeconfig and context, or run in the cluster."
+            ) from None
+        self.namespace = namespace or own or "default"
+        # Retries are ours to make: those of the library know nothing of what is safe to repeat.
+        self.configuration.retries = False
+        self.pool = client.ApiClient(self.configuration).rest_client.pool_manager
+        self.requests = 0
+
+    @staticmethod
+    def _context_namespace(config: Any, file: Optional[str], context: Optional[str]) -> str:
+        contexts, active = config.list_kube_config_contexts(config_file=file)
+        chosen = next((one for one in contexts if one["name"] == context), active) or {}
+        return (chosen.get("context") or {}).get("namespace") or ""
+
+    @staticmethod
+    def _pod_namespace() -> str:
+        with contextlib.suppress(OSError), open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
+            return file.read().strip()
+        return ""
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        query: Optional[Mapping[str, Any]] = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        read: float = READ,
+    ) -> Any:
+        import urllib3
+
+        headers = {"Accept": "application/json", "User-Agent": "eazepay.ops"}
+        for setting in self.configuration.auth_settings().values():
+            if setting.get("in") == "header" and setting.get("value"):
+                headers[setting["key"]] = setting["value"]
+        if body is not None:
+            headers["Content-Type"] = content_type
+        url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        self.requests += 1
+        try:
+            return self.pool.request(
+                method,
+                url,
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                preload_content=False,
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=CONNECT, read=read),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(0, f"{self.configuration.host} does not answer: {error}") from None
+
+    def text(
+        self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, body: Any = None, **more: Any
+    ) -> str:
+        """One request and its answer.
+
+        Repeated while the server is away, which is safe: reads are, and every write has a precondition.
+
+        :raises ApiError: an answer other than 2xx, or none within ``PATIENCE`` seconds.
+        """
+        import urllib3
+
+        began = time.monotonic()
+        pause = 0.1
+        while True:
+            try:
+                response = self._open(method, path, query, body, **more)
+                try:
+                    data = response.read().decode("utf-8", "replace")
+                except urllib3.exceptions.HTTPError as broken:
+                    raise ApiError(0, f"{self.configuration.host} broke off: {broken}") from None
+                finally:
+                    response.release_conn()
+                if 200 <= response.status < 300:
+                    return data
+                error = _refusal(response.status, data)
+            except ApiError as unanswered:
+                error = unanswered
+            if error.status not in (0, 429, 500, 502, 503, 504) or time.monotonic() - began > PATIENCE:
+                raise error
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def json(
+        self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, body: Any = None, **more: Any
+    ) -> Any:
+        """One request and its answer as JSON."""
+        return json.loads(self.text(method, path, query, body, **more))
+
+    def get(self, resource: Resource, name: str) -> Dict[str, Any]:
+        return _with_kind(self.json("GET", resource.url(self.namespace, name)), resource)
+
+    def patch(
+        self, resource: Resource, name: str, operations: List[Dict[str, Any]], dry_run: bool = False
+    ) -> Dict[str, Any]:
+        """A JSON patch; its first operation should be a test of the resourceVersion."""
+        query = {"fieldManager": "eazepay.ops", **({"dryRun": "All"} if dry_run else {})}
+        answer = self.json("PATCH", resource.url(self.namespace, name), query, operations, content_type=JSON_PATCH)
+        return _with_kind(answer, resource)
+
+    def delete(self, resource: Resource, name: str, uid: str) -> None:
+        """Deletes exactly this object; one that is gone already is gone."""
+        try:
+            self.json(
+                "DELETE",
+                resource.url(self.namespace, name),
+                body={"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}},
+            )
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def list(self, resource: Resource, selector: str = "") -> Tuple[List[Dict[str, Any]], str]:
+        """All objects of a kind, and the resourceVersion to watch from. In pages, to be kind to the server."""
+        query: Dict[str, Any] = {"limit": 500, **({"fieldSelector": selector} if selector else {})}
+        items: List[Dict[str, Any]] = []
+        while True:
+            try:
+                page = self.json("GET", resource.url(self.namespace), query)
+            except ApiError as error:
+                if error.status == 410 and "continue" in query:
+                    # The list's pages have expired: begin again, without pages.
+                    items, query = [], {key: value for key, value in query.items() if key not in ("limit", "continue")}
+                    continue
+                raise
+            items += [slim(_with_kind(one, resource)) for one in page.get("items") or ()]
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, metadata.get("resourceVersion") or ""
+            query["continue"] = metadata["continue"]
+
+    def watch(self, resource: Resource, version: str, selector: str = "") -> Iterator[Tuple[str, Dict[str, Any]]]:
+        """The changes since ``version``, as (type, object), until the server ends the watch.
+
+        :raises ApiError: 410 when the version is too old: list again.
+        """
+        import urllib3
+
+        query = {
+            "watch": "1",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": WATCH,
+            **({"fieldSelector": selector} if selector else {}),
+        }
+        response = self._open("GET", resource.url(self.namespace), query, read=WATCH + 15.0)
+        try:
+            if response.status != 200:
+                raise _refusal(response.status, response.read().decode("utf-8", "replace"))
+            for line in _lines(response):
+                event = json.loads(line)
+                what, thing = event.get("type"), event.get("object") or {}
+                if what == "ERROR":
+                    raise ApiError(thing.get("code") or 0, thing.get("message") or "the watch failed")
+                yield what, slim(_with_kind(thing, resource))
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise ApiError(0, f"the watch broke off: {error}") from None
+        finally:
+            with contextlib.suppress(Exception):
+                response.close()
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    rest = b""
+    for chunk in response.stream(65536, decode_content=True):
+        rest += chunk
+        *whole, rest = rest.split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line
+
+
+def _refusal(status: int, body: str) -> ApiError:
+    try:
+        said = json.loads(body)
+        return ApiError(status, said.get("message") or body[:400], said.get("reason") or "")
+    except (ValueError, AttributeError):
+        return ApiError(status, body.strip()[:400] or f"HTTP status {status}")
+
+
+def _with_kind(thing: Dict[str, Any], resource: Resource) -> Dict[str, Any]:
+    # The items of a list do not say what they are.
+    thing.setdefault("kind", resource.kind)
+    return thing
+
+
+def slim(thing: Dict[str, Any]) -> Dict[str, Any]:
+    """The object without the bookkeeping that makes up half of it."""
+    (thing.get("metadata") or {}).pop("managedFields", None)
+    return thing
+
+
+class Watches:
+    """Keeps lists current: one watch a kind, each in a thread of its own that only fills a queue.
+
+    Queue entries are (resource, "LIST", objects), (resource, type, object) or (resource, "FAILED", ApiError).
+    """
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.queue: queue.Queue[Tuple[Resource, str, Any]] = queue.Queue()
+        self.ended = threading.Event()
+
+    def start(self, resource: Resource, version: str, selector: str = "") -> None:
+        threading.Thread(target=self._follow, args=(resource, version, selector), daemon=True).start()
+
+    def close(self) -> None:
+        self.ended.set()
+
+    def _follow(self, resource: Resource, version: str, selector: str) -> None:
+        pause = 0.1
+        while not self.ended.is_set():
+            try:
+                if not version:
+                    items, version = self.api.list(resource, selector)
+                    self.queue.put((resource, "LIST", items))
+                for what, thing in self.api.watch(resource, version, selector):
+                    if self.ended.is_set():
+                        return
+                    version = (thing.get("metadata") or {}).get("resourceVersion") or version
+                    pause = 0.1
+                    if what != "BOOKMARK":
+                        self.queue.put((resource, what, thing))
+            except ApiError as error:
+                if error.status in (401, 403, 404):
+                    self.queue.put((resource, "FAILED", error))
+                    return
+                if error.status == 410:
+                    version = ""
+                # Away, restarting or overloaded: it will be back, and the rollout has a time-out of its own.
+                self.ended.wait(pause)
+                pause = min(pause * 2, 2.0)
+            except Exception as error:
+                self.queue.put((resource, "FAILED", ApiError(0, f"{type(error).__name__}: {error}")))
+                return
