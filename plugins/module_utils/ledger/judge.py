@@ -1,0 +1,92 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What records say: which release is in place, and which to go back to. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+SCHEMA = 1
+OUTCOMES = ("running", "good", "failed", "rolled_back")
+# Ids sort by time, so that the order is known even of records that cannot be read.
+ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9._+~-]{1,150}\Z")
+
+
+class Unreadable(ValueError):
+    """A document that must not be trusted, and why."""
+
+
+def digest(body: Dict[str, Any]) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def encode(body: Dict[str, Any]) -> bytes:
+    """A document as it is stored: for people to read, with what shows a change by hand."""
+    whole = {"schema": SCHEMA, "sha256": digest(body), **body}
+    return (json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def decode(data: bytes) -> Dict[str, Any]:
+    """The body of a stored document.
+
+    :raises Unreadable: it is truncated, of a newer format, or was changed by hand.
+    """
+    try:
+        whole = json.loads(data.decode())
+    except ValueError as error:
+        raise Unreadable("it is truncated or no JSON") from error
+    if not isinstance(whole, dict):
+        raise Unreadable("it is no JSON object")
+    schema = whole.pop("schema", None)
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise Unreadable(f"its format is {schema}, and this version of the collection knows {SCHEMA}")
+    if schema != SCHEMA:
+        raise Unreadable("it has no format number")
+    if whole.pop("sha256", None) != digest(whole):
+        raise Unreadable("it was changed by hand (its content does not fit its SHA-256)")
+    return whole
+
+
+def merge(before: Dict[str, Any], after: Dict[str, Any]) -> Dict[str, Any]:
+    """``after`` over ``before``, dictionaries merged level by level."""
+    merged = dict(before)
+    for key, value in after.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+class Standing(NamedTuple):
+    """What a ledger says. Empty texts and None mean that there is nothing."""
+
+    in_place: str  # the release that serves now, as far as records tell
+    last_good: Optional[Dict[str, Any]]  # the newest record that ended well
+    roll_back_to: Optional[Dict[str, Any]]  # the newest good record of another release than the one in place
+
+
+def standing(records: Sequence[Dict[str, Any]]) -> Standing:
+    """Reads the records.
+
+    :param records: the newest first.
+    """
+    good = [record for record in records if record.get("outcome") == "good"]
+    in_place = ""
+    if records:
+        in_place = str(records[0].get("release", ""))
+        if records[0].get("outcome") == "rolled_back":
+            # What was good before it is what is in place again.
+            in_place = good[0]["release"] if good else ""
+    target = next((record for record in good if record.get("release") != in_place), None)
+    return Standing(in_place, good[0] if good else None, target)
+
+
+def doubtful(unreadable: Dict[str, str], records: Sequence[Dict[str, Any]]) -> List[str]:
+    """The unreadable records that are newer than the newest good one: with them, nobody knows what is in place."""
+    newest_good = next((record["id"] for record in records if record.get("outcome") == "good"), "")
+    return sorted(id for id in unreadable if id > newest_good)

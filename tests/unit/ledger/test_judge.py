@@ -1,0 +1,81 @@
+import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.ledger import judge
+from hypothesis import given
+from hypothesis import strategies as st
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+bodies = st.dictionaries(st.text(max_size=6).filter(lambda k: k not in ("schema", "sha256")), json_values, max_size=5)
+
+
+@given(bodies)
+def test_what_is_stored_comes_back(body):
+    assert judge.decode(judge.encode(body)) == body
+
+
+@given(bodies, st.data())
+def test_what_was_cut_off_is_never_taken_for_whole(body, data):
+    whole = judge.encode(body)
+    cut = data.draw(st.integers(0, len(whole) - 2))
+    with pytest.raises(judge.Unreadable):
+        judge.decode(whole[:cut])
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"schema": 2, "x": 1}', "its format is 2"),
+        (b'{"schema": 1, "x": 1}', "changed by hand"),
+        (b'{"x": 1}', "no format number"),
+        (b"[]", "no JSON object"),
+        (b"\xff", "truncated"),
+    ],
+)
+def test_what_must_not_be_trusted_says_why(data, why):
+    with pytest.raises(judge.Unreadable, match=why):
+        judge.decode(data)
+
+
+def record(number, release, outcome):
+    return {"id": f"2026112{number}T000000Z-{release}", "release": release, "outcome": outcome}
+
+
+def releases(*found):
+    return [record(len(found) - index, *one) for index, one in enumerate(found)]
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "in_place", "target"),
+    [
+        ([], "", None),
+        ([("v1", "good")], "v1", None),
+        ([("v2", "good"), ("v1", "good")], "v2", "v1"),
+        ([("v2", "failed"), ("v1", "good")], "v2", "v1"),
+        ([("v2", "running"), ("v1", "good")], "v2", "v1"),
+        ([("v2", "rolled_back"), ("v1", "good"), ("v0", "good")], "v1", "v0"),
+        ([("v1", "good"), ("v2", "good"), ("v1", "good")], "v1", "v2"),
+        ([("v3", "failed"), ("v3", "failed"), ("v2", "good"), ("v1", "good")], "v3", "v2"),
+        ([("v2", "rolled_back")], "", None),
+    ],
+)
+def test_what_is_in_place_and_where_to_go_back_to(newest_first, in_place, target):
+    standing = judge.standing(releases(*newest_first))
+    assert standing.in_place == in_place
+    assert (standing.roll_back_to or {}).get("release") == target
+
+
+def test_only_an_unreadable_record_above_the_last_good_one_matters():
+    good = record(5, "v5", "good")
+    assert judge.doubtful({"20261124T000000Z-v4": "cut"}, [good]) == []
+    assert judge.doubtful({"20261126T000000Z-v6": "cut"}, [good]) == ["20261126T000000Z-v6"]
+    assert judge.doubtful({"20261126T000000Z-v6": "cut"}, []) == ["20261126T000000Z-v6"]
+
+
+def test_merging_keeps_what_is_not_said_again():
+    assert judge.merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": 3}, "d": [2]}) == {
+        "a": {"b": 1, "c": 3},
+        "d": [2],
+    }
