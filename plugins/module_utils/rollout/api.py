@@ -125,7 +125,8 @@ class Api:
         import urllib3
 
         headers = {"Accept": "application/json", "User-Agent": "eazepay.ops"}
-        for setting in self.configuration.auth_settings().values():
+        settings: Dict[str, Any] = dict(self.configuration.auth_settings())
+        for setting in settings.values():
             if setting.get("in") == "header" and setting.get("value"):
                 headers[setting["key"]] = setting["value"]
         if body is not None:

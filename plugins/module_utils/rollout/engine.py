@@ -33,11 +33,15 @@ GRACES: Mapping[str, Optional[float]] = {
     "crash_loop": 20.0,
     "init_failed": 20.0,
     "oom_killed": 10.0,
+    "start_error": 10.0,
     "image_pull": 20.0,
     "unschedulable": 30.0,
     "volume": 30.0,
     "refused": 2.0,
-    "config_missing": 5.0,
+    "config_pending": 60.0,
+    "config_invalid": 5.0,
+    "sandbox": 60.0,
+    "evicted": 60.0,
     "not_ready": None,
 }
 
@@ -123,6 +127,7 @@ class Engine:
         plan: Plan,
         options: Options,
         progress: Optional[Progress] = None,
+        *,
         monitor: Optional[Callable[[], Optional[str]]] = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

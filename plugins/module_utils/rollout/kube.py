@@ -33,7 +33,7 @@ from .verdict import REVISION, Seen, broken_pods, complete, judge, newest_revisi
 
 RELEASE = "eazepay.ops/release"
 RECORD = "eazepay.ops/rollout"
-TOKEN = "eazepay.ops/restart-token"
+TOKEN = "eazepay.ops/restart-token"  # noqa: S105
 CAUSE = "kubernetes.io/change-cause"
 
 # All annotations of an object together may have 256 KiB.
@@ -57,6 +57,7 @@ class Kubernetes(Driver):
         self.event_marks: Dict[str, int] = {}  # how many events about a workload are from before this rollout
         self.applied: Dict[str, str] = {}  # the hash of the template that stands because of us
         self.returning: Set[str] = set()
+        self.versions: Dict[str, str] = {}  # to watch from, by plural
         self.watching = False
 
     # Looking.
@@ -67,8 +68,7 @@ class Kubernetes(Driver):
             resource = WORKLOADS[kind]
             items, version = self._list(resource, self._selector(resource))
             self._replace(resource, items)
-            self._versions = getattr(self, "_versions", {})
-            self._versions[resource.plural] = version
+            self.versions[resource.plural] = version
         return {service.name: self._state(service) for service in self.services.values()}
 
     def _selector(self, resource: Resource) -> str:
@@ -91,7 +91,7 @@ class Kubernetes(Driver):
         return OpsError(verb, f"{what} in namespace {self.api.namespace}", error.message, remedy)
 
     def watch(self) -> None:
-        """Starts to follow all that verdicts are made of; nothing of it is needed for services that stay as they are."""
+        """Starts to follow all that verdicts are made of. Not needed for services that stay as they are."""
         if self.watching:
             return
         self.watching = True
@@ -103,7 +103,7 @@ class Kubernetes(Driver):
             resources.append(CONTROLLER_REVISIONS)
         for resource in [*resources, EVENTS, PODS]:
             selector = self._selector(resource) if resource.kind in WORKLOADS else ""
-            version = self._versions.get(resource.plural)
+            version = self.versions.get(resource.plural)
             if version is None:
                 items, version = self._list(resource)
                 self._replace(resource, items)
@@ -154,14 +154,14 @@ class Kubernetes(Driver):
         if resource.plural not in self.objects:
             items, version = self._list(resource)
             self._replace(resource, items)
-            self._versions[resource.plural] = version
+            self.versions[resource.plural] = version
         now = fingerprint(thing["spec"]["template"])
         found: List[Tuple[int, Revision]] = []
         for one in self._owned(thing):
             template = one["spec"]["template"] if service.kind == "Deployment" else one["data"]["spec"]["template"]
             template = dict(plain_template(template))
             number = int(annotation(one, REVISION) or 0) if service.kind == "Deployment" else int(one["revision"])
-            back = {
+            back: Json = {
                 "template": template,
                 "release": annotation(one, RELEASE),
                 "cause": annotation(one, CAUSE),

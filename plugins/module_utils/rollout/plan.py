@@ -66,6 +66,7 @@ def plan(
     states: Mapping[str, State],
     state: str = "deployed",
     release: str = "",
+    *,
     histories: Optional[Mapping[str, Sequence[Revision]]] = None,
     to_revision: Optional[int] = None,
 ) -> Plan:

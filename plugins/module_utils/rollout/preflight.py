@@ -187,7 +187,7 @@ def _keys(thing: Json) -> Set[str]:
 
 
 def _budgets(api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]]) -> List[Problem]:
-    """Budgets that are overdrawn already. They bind evictions, not rollouts, but a node drained meanwhile would hang."""
+    """Budgets that are overdrawn already. They bind evictions, not rollouts: worth a word, not a stop."""
     groups = _tried(lambda: api.json("GET", "/apis/policy"))
     if isinstance(groups, ApiError):
         return []
