@@ -75,7 +75,8 @@ def test_only_an_unreadable_record_above_the_last_good_one_matters():
 
 
 def test_merging_keeps_what_is_not_said_again():
-    assert judge.merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": 3}, "d": [2]}) == {
+    merged = judge.merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": 3}, "d": [2]})
+    assert merged == {
         "a": {"b": 1, "c": 3},
         "d": [2],
     }

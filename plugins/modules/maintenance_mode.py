@@ -1,0 +1,196 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The eazepay.ops authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: maintenance_mode
+short_description: Turns maintenance on and off as a lease that lifts itself
+version_added: 1.0.0
+description:
+  - Switches a proxy by a file that it watches, or leads Kubernetes Services to a maintenance backend, and puts back
+    exactly what it found.
+  - Maintenance belongs to an owner, has a reason, and ends at a time. A small process of its own lifts it then, also
+    when the run
+    that began it was killed. That process ends with the machine or container it runs in; an overdue lease may be
+    lifted by anybody.
+author:
+  - The eazepay.ops authors (@eazepay)
+options:
+  state:
+    description: Whether maintenance is on; V(status) only looks.
+    type: str
+    choices: [enabled, disabled, status]
+    default: status
+  target:
+    description: What is switched - V(compose) by the file O(switch), V(kubernetes) by O(services).
+    type: str
+    choices: [compose, kubernetes]
+    required: true
+  switch:
+    description: Path of the file; the proxy answers 503 while it exists. Needed for O(target=compose).
+    type: path
+  namespace:
+    description: Of the Services.
+    type: str
+  services:
+    description: Names of the Services that are led to the backend. Needed for O(target=kubernetes).
+    type: list
+    elements: str
+  backend:
+    description:
+      - Selector of the maintenance backend's pods, at least one of which must be ready in the same namespace. Its
+        ports must have the
+        names or numbers that the Services lead to. Needed to switch on with O(target=kubernetes).
+    type: dict
+  owner:
+    description: Whose maintenance it is. Needed to turn it.
+    type: str
+  reason:
+    description: Why it is on; needed to switch it on. With O(force), why it is turned although it is somebody else's.
+    type: str
+    default: ""
+  duration:
+    description: Seconds after which it lifts itself. Switching it on again as the same owner renews that.
+    type: int
+    default: 3600
+  force:
+    description: Whether to turn what is somebody else's. O(reason) must say why.
+    type: bool
+    default: false
+  kubeconfig:
+    description: Of the cluster.
+    type: path
+  context:
+    description: Of the kubeconfig.
+    type: str
+extends_documentation_fragment:
+  - eazepay.ops.attributes
+attributes:
+  idempotent:
+    details:
+      - Switching on again as the same owner renews the lease and reports no change.
+"""
+
+EXAMPLES = r"""
+- name: Answer 503 for half an hour at most
+  eazepay.ops.maintenance_mode:
+    target: compose
+    switch: /srv/maintenance/on
+    state: enabled
+    owner: "{{ run_id }}"
+    reason: database upgrade
+    duration: 1800
+
+- name: Serve again
+  eazepay.ops.maintenance_mode:
+    target: compose
+    switch: /srv/maintenance/on
+    state: disabled
+    owner: "{{ run_id }}"
+
+- name: Lead a Service to the maintenance page
+  eazepay.ops.maintenance_mode:
+    target: kubernetes
+    namespace: shop
+    services: [edge]
+    backend: {app: maintenance}
+    state: enabled
+    owner: "{{ run_id }}"
+    reason: database upgrade
+"""
+
+RETURN = r"""
+enabled:
+  description: Whether maintenance is on.
+  returned: success
+  type: bool
+overdue:
+  description: Whether it is on although its time is over.
+  returned: success
+  type: bool
+lease:
+  description: Whose it is, why (C(purpose)), since when and until when; empty when it is off.
+  returned: success, and when refused
+  type: dict
+  sample: {owner: run-1, purpose: database upgrade, expires: "2026-11-26T12:00:00+00:00"}
+"""
+
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
+from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import kubernetes_api
+from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.file_switch import FileSwitch
+from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.maintenance import Maintenance
+from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.service_switch import ServiceSwitch
+
+SPEC: Dict[str, Any] = {
+    "state": {"type": "str", "choices": ["enabled", "disabled", "status"], "default": "status"},
+    "target": {"type": "str", "choices": ["compose", "kubernetes"], "required": True},
+    "switch": {"type": "path"},
+    "namespace": {"type": "str"},
+    "services": {"type": "list", "elements": "str"},
+    "backend": {"type": "dict"},
+    "owner": {"type": "str"},
+    "reason": {"type": "str", "default": ""},
+    "duration": {"type": "int", "default": 3600},
+    "force": {"type": "bool", "default": False},
+    "kubeconfig": {"type": "path"},
+    "context": {"type": "str"},
+}
+
+
+def open_switch(params: Dict[str, Any]) -> Any:
+    if params["target"] == "compose":
+        return FileSwitch(params["switch"])
+    if params["state"] == "enabled" and not params["backend"]:
+        raise InputError("backend", "it is needed to switch Services")
+    access = {"kubeconfig": params["kubeconfig"], "context": params["context"]}
+    backend = {str(key): str(value) for key, value in (params["backend"] or {}).items()}
+    return ServiceSwitch(kubernetes_api(params), params["namespace"], params["services"], backend, access)
+
+
+def maintenance_mode(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
+    reason = params["reason"].strip()
+    if not reason and (params["force"] or params["state"] == "enabled"):
+        raise InputError("reason", "maintenance, and force, need one")
+    if params["duration"] < 1:
+        raise InputError("duration", "it is 1 second at least")
+    maintenance = Maintenance(open_switch(params))
+    force = reason if params["force"] else ""
+    if params["state"] == "enabled":
+        return maintenance.enable(params["owner"], reason, params["duration"], force, check)
+    if params["state"] == "disabled":
+        return maintenance.disable(params["owner"], force, check)
+    return maintenance.status()
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=SPEC,
+        required_if=[
+            ("state", "enabled", ("owner",)),
+            ("state", "disabled", ("owner",)),
+            ("target", "compose", ("switch",)),
+            ("target", "kubernetes", ("namespace", "services")),
+        ],
+        supports_check_mode=True,
+    )
+
+    def work() -> Dict[str, Any]:
+        result = maintenance_mode(module.params, module.check_mode)
+        if module._diff and result["changed"]:
+            words = ["maintenance is off\n", "maintenance is on\n"]
+            result["diff"] = {"before": words[not result["enabled"]], "after": words[result["enabled"]]}
+        return result
+
+    run(module, work)
+
+
+if __name__ == "__main__":
+    main()
