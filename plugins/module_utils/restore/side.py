@@ -1,0 +1,130 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A database restored beside the live one, and proved, before anybody depends on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from typing import Any, Dict, Iterator, List, Optional
+
+from ..common.progress import Progress
+from ..postgres import catalog, tools
+from ..postgres.server import Server, connection_string, execute, ident, rows, scalar, shortened
+from .verdict import differences
+
+MARK = "eazepay.ops"
+
+
+def note(kind: str, of: str, **more: Any) -> str:
+    """The comment by which a later run knows one of our databases."""
+    return json.dumps(dict(more, by=MARK, kind=kind, of=of), sort_keys=True)
+
+
+def ours(connection: Any, of: Optional[str] = None) -> List[Dict[str, Any]]:
+    """The databases that carry our note, oldest first, with the note's fields, ``database`` and ``oid``."""
+    found = []
+    for oid, name, comment in rows(
+        connection,
+        "SELECT oid::bigint, datname, pg_catalog.shobj_description(oid, 'pg_database') "
+        "FROM pg_catalog.pg_database ORDER BY oid",
+    ):
+        try:
+            known = json.loads(comment or "")
+        except ValueError:
+            continue
+        if isinstance(known, dict) and known.get("by") == MARK and of in (None, known.get("of")):
+            found.append(dict(known, database=name, oid=oid))
+    return found
+
+
+def drop(connection: Any, name: str) -> None:
+    """Drops a database together with the sessions in it."""
+    if scalar(connection, "SELECT count(*) FROM pg_catalog.pg_database WHERE datname = %s", name):
+        execute(connection, f"ALTER DATABASE {ident(name)} ALLOW_CONNECTIONS false")
+        catalog.terminate(connection, name)
+        execute(connection, f"DROP DATABASE IF EXISTS {ident(name)}")
+
+
+def clear(connection: Any, of: str) -> None:
+    """Drops what killed runs left for a database. Only with its lock held."""
+    for known in ours(connection, of):
+        if known["kind"] in ("scratch", "side"):
+            drop(connection, known["database"])
+
+
+def build(
+    server: Server,
+    connection: Any,
+    source: Dict[str, Any],
+    folder: str,
+    restore: tools.Tool,
+    jobs: int,
+    progress: Progress,
+    kind: str,
+    of: str,
+) -> str:
+    """Restores one database of a backup under a name of its own, proves it, and gives that name.
+
+    Whatever fails, the side database is gone again.
+
+    :param source: the database's part of the manifest.
+    :param kind: ``scratch`` or ``side``.
+    """
+    name = shortened(of, f"_{kind}_{secrets.token_hex(4)}")
+    try:
+        catalog.create(connection, name, source["properties"])
+        execute(connection, f"COMMENT ON DATABASE {ident(name)} IS %s", note(kind, of))
+        # Nobody else has any business in it.
+        execute(connection, f"REVOKE ALL ON DATABASE {ident(name)} FROM PUBLIC")
+        argv = [restore.path, "--no-password", "--exit-on-error", f"--jobs={jobs}", "-d", connection_string(name)]
+        failed = lambda cause: server.error(  # noqa: E731
+            cause,
+            "A missing role is in the backup's globals.sql. The live database was not touched."
+            if "role" in cause
+            else "The live database was not touched.",
+            object=f"database {source['name']!r}",
+        )
+        total = sum(source["contents"]["rows"].values())
+
+        def tick() -> None:
+            done = scalar(connection, "SELECT pg_catalog.pg_database_size(%s::name)", name)
+            progress.heartbeat(f"{of}: {done >> 20} MiB restored ({total} rows in all)", done=done)
+
+        with server.environment() as env:
+            tools.work([*argv, os.path.join(folder, source["path"])], env, tick, failed)
+        with server.session(name) as inside:
+            found = catalog.contents(inside)
+            wrong = differences(source["contents"], found)
+            if wrong:
+                more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+                raise server.error(
+                    f"what was restored is not what was backed up: {'; '.join(wrong[:5])}{more}",
+                    "The live database was not touched.",
+                    object=f"database {source['name']!r}",
+                )
+            if kind == "side":
+                execute(inside, "ANALYZE")
+    except BaseException:
+        with contextlib.suppress(Exception):
+            drop(connection, name)
+        raise
+    return name
+
+
+@contextlib.contextmanager
+def scratch(
+    server: Server, source: Dict[str, Any], folder: str, restore: tools.Tool, jobs: int, progress: Progress
+) -> Iterator[str]:
+    """A proved copy of a backed-up database for a while. The caller holds the database's lock."""
+    with server.session() as connection:
+        clear(connection, source["name"])
+        name = build(server, connection, source, folder, restore, jobs, progress, "scratch", source["name"])
+        try:
+            yield name
+        finally:
+            drop(connection, name)
