@@ -10,7 +10,8 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   login_host:
-    description: Host of the server itself; a transaction pooler is refused. Without it E(PGHOST), or the local socket.
+    description: Host of the server itself; a transaction pooler is refused. Without it E(PGHOST), or the local
+      socket.
     type: str
     aliases: [host]
   login_port:
@@ -18,11 +19,13 @@ options:
     type: int
     aliases: [port]
   login_user:
-    description: Role to work as; it owns the databases or is a superuser. Without it E(PGUSER), or the system's user.
+    description: Role to work as; it owns the databases or is a superuser. Without it E(PGUSER), or the system's
+      user.
     type: str
   login_password:
     description:
-      - Password of the role. PostgreSQL's programs get it through a file that nobody else can read, never on a command line.
+      - Password of the role. PostgreSQL's programs get it through a file that nobody else can read, never on
+        a command line.
       - Without it E(PGPASSWORD) and the user's password file serve.
     type: str
   login_unix_socket:
@@ -55,7 +58,8 @@ options:
     default: 30
   bin_dir:
     description:
-      - Folder of PostgreSQL's programs. Without it they are looked for in the folders of the distributions and on E(PATH);
+      - Folder of PostgreSQL's programs. Without it they are looked for in the folders of the distributions
+        and on E(PATH);
         only those of the server's own major version are used.
     type: path
 requirements:

@@ -12,9 +12,12 @@ short_description: Takes, verifies, lists and prunes logical backups of PostgreS
 version_added: 1.0.0
 description:
   - Backs up one or several databases as one set, with the pg_dump of the server's own major version.
-  - A backup exists only once its manifest does, which is written last. The manifest holds the checksum of every file, row
-    counts, the applied migrations, rights and settings, so that M(eazepay.ops.pg_restore) can prove what it restores.
-  - A verified backup of the same release that is not older than O(max_age) is used again, as long as no migration was applied
+  - A backup exists only once its manifest does, which is written last. The manifest holds the checksum of every
+    file, row
+    counts, the applied migrations, rights and settings, so that M(eazepay.ops.pg_restore) can prove what it
+    restores.
+  - A verified backup of the same release that is not older than O(max_age) is used again, as long as no migration
+    was applied
     since.
   - Whatever fails, no earlier backup is touched, and nothing is left that looks like one.
 author:
@@ -46,7 +49,8 @@ options:
     description: Name of one backup, as V(listed) gives it.
     type: str
   max_age:
-    description: How old a backup may be to be used again, such as V(30m), V(24h) or V(7d). V(0) always takes a new one.
+    description: How old a backup may be to be used again, such as V(30m), V(24h) or V(7d). V(0) always takes a
+      new one.
     type: str
     default: 24h
   format:
@@ -56,7 +60,8 @@ options:
     default: directory
   compression:
     description:
-      - What pg_dump gets as C(--compress). V(auto) takes zstd or lz4 where this pg_dump has them (from version 16 on), and
+      - What pg_dump gets as C(--compress). V(auto) takes zstd or lz4 where this pg_dump has them (from
+        version 16 on), and
         none where it had only gzip, which is several times slower.
     type: str
     default: auto
@@ -87,7 +92,8 @@ options:
     default: true
   keep:
     description:
-      - What stays when backups are pruned. Only verified backups count. The newest verified one of a set of databases always
+      - What stays when backups are pruned. Only verified backups count. The newest verified one of a set of
+        databases always
         stays, and so do those of O(open_releases). With O(state=present), pruning follows a new backup.
     type: dict
     suboptions:

@@ -12,9 +12,11 @@ short_description: Restores a verified backup of PostgreSQL beside the live data
 version_added: 1.0.0
 description:
   - Reads a backup of M(eazepay.ops.pg_backup), and nothing else; one changed byte in it and nothing is touched.
-  - Restores it under another name while the live database goes on working, compares rows, owners, constraints, extensions and
+  - Restores it under another name while the live database goes on working, compares rows, owners, constraints,
+    extensions and
     indexes with the manifest, and gives it the rights and settings that the live database has.
-  - Then it keeps clients out, renames both in one transaction, and lets clients in again. Several databases are swapped
+  - Then it keeps clients out, renames both in one transaction, and lets clients in again. Several databases are
+    swapped
     together, or none.
   - The replaced database is kept under another name, so that the restore itself can be undone.
 author:
@@ -41,7 +43,8 @@ options:
     type: str
   allow:
     description:
-      - What is refused otherwise. V(other_server) is a backup of another server, V(newer_version) one of an older major version.
+      - What is refused otherwise. V(other_server) is a backup of another server, V(newer_version) one of an
+        older major version.
     type: list
     elements: str
     choices: [other_server, newer_version]
@@ -55,7 +58,8 @@ options:
     type: int
     default: 2
   fence_timeout:
-    description: Seconds in which the sessions of the live database must have ended; then the restore fails, and clients go on.
+    description: Seconds in which the sessions of the live database must have ended; then the restore fails, and
+      clients go on.
     type: float
     default: 10
   older_than:

@@ -107,7 +107,8 @@ class Folder:
                 except OSError:
                     if time.monotonic() >= deadline:
                         raise self.error(
-                            "another run works in this folder", "Wait until it is done, or set lock_timeout to wait here."
+                            "another run works in this folder",
+                            "Wait until it is done, or set lock_timeout to wait here.",
                         ) from None
                     time.sleep(0.2)
             yield
@@ -162,7 +163,9 @@ class Folder:
         try:
             found = checksums(folder, tick=tick)
         except OSError as error:
-            raise OpsError(self.verb, f"backup {folder}", f"it cannot be read: {error}", "Use another backup.") from error
+            raise OpsError(
+                self.verb, f"backup {folder}", f"it cannot be read: {error}", "Use another backup."
+            ) from error
         wrong = manifests.differing(manifest["files"], found)
         if wrong:
             more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""

@@ -40,7 +40,9 @@ def fates(backups: Iterable[Backup], keep: Dict[str, int], now: float, open_rele
     rules = {name: count for name, count in keep.items() if count}
     reasons: Dict[str, str] = {}
     for group in {backup.set for backup in ordered if not backup.broken}:
-        reasons.update(_kept([one for one in ordered if not one.broken and one.set == group], rules, now, open_releases))
+        reasons.update(
+            _kept([one for one in ordered if not one.broken and one.set == group], rules, now, open_releases)
+        )
     result = []
     for backup in ordered:
         if backup.broken:

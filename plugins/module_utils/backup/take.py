@@ -101,7 +101,9 @@ class Backups:
         missing = sorted(set(names) - known)
         if missing or not names:
             raise self.server.error(
-                f"the server has no database {', '.join(map(repr, missing))}" if missing else "the server has no database",
+                f"the server has no database {', '.join(map(repr, missing))}"
+                if missing
+                else "the server has no database",
                 f"It has {', '.join(there) or 'none'}. No earlier backup was touched.",
             )
         self.server.object = f"databases {', '.join(names)}"
@@ -304,8 +306,13 @@ class Backups:
         # Counted at the snapshot's moment, so that they are the dump's own counts.
         held = catalog.contents(connection, exact=self.params["counts"] == "exact")
         execute(connection, "COMMIT")
-        return dict(facts, path=path, dump_format="custom" if custom else "directory", contents=held,
-                    seconds=round(time.time() - started, 3))
+        return dict(
+            facts,
+            path=path,
+            dump_format="custom" if custom else "directory",
+            contents=held,
+            seconds=round(time.time() - started, 3),
+        )
 
     # Verifying
 
@@ -338,7 +345,11 @@ class Backups:
         """Has pg_restore read the table of contents of every dump."""
         restore = tools.find("pg_restore", manifest["server"]["major"], self.params["bin_dir"], self.verb)
         for one in manifest["databases"]:
-            tools.work([restore.path, "-l", os.path.join(folder, one["path"])], dict(os.environ), failed=self.failed(one["name"]))
+            tools.work(
+                [restore.path, "-l", os.path.join(folder, one["path"])],
+                dict(os.environ),
+                failed=self.failed(one["name"]),
+            )
 
     def prove(
         self, folder: str, level: str, restore: tools.Tool, manifest: Optional[Dict[str, Any]] = None
@@ -369,7 +380,9 @@ class Backups:
                         "Take another one first, or set force.",
                     )
                 if one.release and one.release in self.params["open_releases"] and not self.params["force"]:
-                    raise self.folder.error(f"{one.id} belongs to the open release {one.release}", "Set force if you must.")
+                    raise self.folder.error(
+                        f"{one.id} belongs to the open release {one.release}", "Set force if you must."
+                    )
             reasons = {one.id: "named by id" for one in doomed}
             kept: Dict[str, str] = {}
         else:
@@ -402,5 +415,3 @@ def directory_bytes(path: str) -> int:
         return sum(entry.stat().st_size for entry in os.scandir(path))
     except OSError:
         return 0
-
-

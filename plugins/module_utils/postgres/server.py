@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""A PostgreSQL server: connections, its programs' environment, and the lock that backup, migration and restore share."""
+"""A PostgreSQL server: connections, its programs' environment, the lock that backup, migration and restore share."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Server:
     def connect(self, database: Optional[str] = None, autocommit: bool = True, statement_timeout: float = 0) -> Any:
         """A connection of its own. :raises OpsError: with the server's own words."""
         name = database if database is not None else self.maintenance
-        wanted = {
+        wanted: Dict[str, Any] = {
             "host": self.host,
             "port": self.port,
             "user": self.user,
@@ -129,7 +129,9 @@ class Server:
     @contextlib.contextmanager
     def environment(self, database: Optional[str] = None) -> Iterator[Dict[str, str]]:
         """The whole environment for PostgreSQL's programs: the password is in a file that only we can read."""
-        env = {name: value for name, value in os.environ.items() if name not in ("PGOPTIONS", "PGDATABASE", "PGSERVICE")}
+        env = {
+            name: value for name, value in os.environ.items() if name not in ("PGOPTIONS", "PGDATABASE", "PGSERVICE")
+        }
         env.update(PGAPPNAME=f"eazepay.ops {self.verb}", PGCONNECT_TIMEOUT="15", PGSSLMODE=self.ssl_mode, LC_ALL="C")
         for name, value in (
             ("PGHOST", self.host),
@@ -152,7 +154,7 @@ class Server:
             yield env
 
     def facts(self) -> Dict[str, Any]:
-        """Version, and which cluster this is: copies of a server have the same address but never the same place in time."""
+        """The server's version, and which cluster it is."""
         with self.session() as connection:
             version = connection.info.server_version
             return {
@@ -215,7 +217,7 @@ class Server:
             key >> 32,
             key & (2**32 - 1),
         )
-        return "{0} (process {1}, since {2})".format(*found[0]) if found else "another run"
+        return "{} (process {}, since {})".format(*found[0]) if found else "another run"
 
 
 def lock_key(name: str) -> int:

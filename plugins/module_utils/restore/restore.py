@@ -207,5 +207,3 @@ class Restores:
             "dropped": doomed,
             "diff": {"before": "".join(f"{name}\n" for name in doomed), "after": ""},
         }
-
-

@@ -1,0 +1,255 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Shows, runs and reverts the migrations of services."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..common.errors import InputError, OpsError
+from ..common.process import Finished, tail
+from ..common.progress import Progress
+from ..common.redact import Redactor
+from ..postgres import catalog
+from ..postgres.server import Server, database_error, said
+from . import plan
+from .runners import RUNNERS
+
+VERBS = {"present": "migrate", "shown": "show the migrations of", "reverted": "revert the migrations of"}
+
+
+class Service:
+    """One service: its tool, its runner, its books."""
+
+    def __init__(self, server: Server, given: Dict[str, Any], params: Dict[str, Any], progress: Progress) -> None:
+        self.server = server
+        self.name = given["name"]
+        self.database = given["database"]
+        self.given = given
+        self.verb = server.verb
+        self.progress = progress
+        self.redactor = Redactor([server.password or "", *(str(one) for one in (given["environment"] or {}).values())])
+        try:
+            self.tool = plan.merged(given["tool"], given)
+        except ValueError as error:
+            raise InputError("services", f"{self.name}: {error}") from error
+        self.runner = RUNNERS[given["runner"]](given, params["timeout"])
+        if self.runner.problem():
+            raise self.error(self.runner.problem(), "Nothing was touched.")
+        self.before: List[str] = []
+        self.after: List[str] = []
+        self.pending: Optional[List[str]] = None
+        self.started = self.ended = time.monotonic()
+
+    def error(self, cause: str, remedy: str = "") -> OpsError:
+        return OpsError(self.verb, f"service {self.name!r}", cause, remedy)
+
+    def said(self, finished: Finished, lines: int = 15) -> str:
+        return tail(self.redactor.text(plan.quiet(finished.output)), lines) or "it said nothing"
+
+    def env(self) -> Dict[str, str]:
+        server = self.server
+        options = f"-c lock_timeout={int(server.lock_wait * 1000)}"
+        env = {"PGDATABASE": self.database, "PGOPTIONS": options}
+        # Node's driver takes libpq's default, to use TLS where it can, for an order to use it.
+        if server.ssl_mode not in ("prefer", "allow"):
+            env["PGSSLMODE"] = server.ssl_mode
+        for name, value in (
+            ("PGHOST", server.host),
+            ("PGPORT", server.port),
+            ("PGUSER", server.user),
+            ("PGPASSWORD", server.password),
+            ("PGSSLROOTCERT", server.ca_cert),
+        ):
+            if value is not None:
+                env[name] = str(value)
+        env.update({name: str(value) for name, value in (self.given["environment"] or {}).items()})
+        return env
+
+    def command(self, argv: List[str]) -> Finished:
+        try:
+            return self.runner.run(argv, self.env())
+        except FileNotFoundError as error:
+            raise self.error(f"there is no program {error.filename!r}", "Install it, or set commands.") from error
+        except subprocess.TimeoutExpired as error:
+            raise self.error(
+                f"{' '.join(argv)} did not end within {error.timeout:.0f} s, and was killed",
+                "See with state=shown what was applied.",
+            ) from error
+
+    def rows(self) -> Optional[List[str]]:
+        with self.server.session(self.database) as connection:
+            try:
+                return catalog.applied(connection, self.tool.table, self.tool.column, self.tool.order)
+            except database_error() as error:
+                raise self.error(f"table {self.tool.table} cannot be read: {said(error)}") from error
+
+    def known(self, readonly: bool, there: bool) -> Optional[List[str]]:
+        """The migrations of the code, oldest first; None when that cannot be told without a change."""
+        if readonly and not there and self.tool.show_writes:
+            sources = self.runner.sources()
+            return None if sources is None else plan.class_names(sources)
+        finished = self.command(self.tool.show)
+        if finished.rc:
+            raise self.error(f"{' '.join(self.tool.show)} ended with {finished.rc}: {self.said(finished)}")
+        return plan.known_names(self.tool, finished.stdout)
+
+    def applied(self, known: Optional[List[str]]) -> List[str]:
+        try:
+            return plan.applied_names(self.tool, self.rows() or [], known or [])
+        except ValueError as error:
+            raise self.error(str(error), "Merge the heads first.") from error
+
+    def look(self, readonly: bool) -> Optional[List[str]]:
+        """Fills in what is applied and pending, and gives what the code knows."""
+        known = self.known(readonly, self.rows() is not None)
+        self.before = self.after = self.applied(known)
+        self.pending = None if known is None else plan.pending(known, self.before)
+        return known
+
+    def show(self) -> None:
+        self.look(readonly=True)
+
+    def run(self, check: bool) -> None:
+        known = self.look(readonly=check)
+        refused = plan.refusal(known, self.before)
+        if refused:
+            raise self.error(refused, "Use the release that belongs to this database. Nothing was run.")
+        if check or not self.pending:
+            return
+        todo = list(self.pending)
+        self.progress.event(f"{self.name}: {len(todo)} migrations begin, the first is {todo[0]}")
+        finished = self.command(self.tool.run)
+        self.after = self.applied(known)
+        self.pending = plan.pending(known or [], self.after)
+        made = self.after[len(self.before) :]
+        remedy = (
+            f"Applied before it failed: {', '.join(made)}. Revert with state=reverted to the point in the result."
+            if made
+            else "Nothing was applied."
+        )
+        if finished.rc:
+            raise self.error(f"{' '.join(self.tool.run)} ended with {finished.rc}: {self.said(finished)}", remedy)
+        problem = plan.run_problem(self.before, self.after, known or [])
+        if problem:
+            raise self.error(f"{problem}; {self.said(finished, 5)}", remedy)
+        self.progress.event(f"{self.name}: applied {', '.join(made)}")
+
+    def revert(self, point: List[str], check: bool) -> None:
+        known = self.look(readonly=True)
+        try:
+            todo = plan.reverts(self.before, point)
+        except ValueError as error:
+            raise self.error(str(error), "Restore the backup instead. Nothing was reverted.") from error
+        strange = [name for name in todo if known is not None and name not in known]
+        if strange:
+            raise self.error(
+                f"this code does not have {', '.join(strange)}", "Revert with the release that brought them."
+            )
+        if todo and not self.tool.revert:
+            raise self.error("there is no command that reverts", "Set commands.revert.")
+        if check:
+            self.after = [name for name in self.before if name not in todo]
+            return
+        for name in todo:
+            before = self.after
+            finished = self.command(self.tool.revert)
+            self.after = self.applied(known)
+            if finished.rc:
+                raise self.error(f"reverting {name} ended with {finished.rc}: {self.said(finished)}")
+            if self.after != before[:-1]:
+                raise self.error(
+                    f"reverting {name} left {', '.join(self.after) or 'nothing'} applied",
+                    "Restore the backup instead.",
+                )
+            self.progress.event(f"{self.name}: reverted {name}")
+        self.pending = None if known is None else plan.pending(known, self.after)
+
+    def result(self) -> Dict[str, Any]:
+        return {
+            "name": self.name,
+            "database": self.database,
+            "changed": self.before != self.after,
+            "before": self.before,
+            "after": self.after,
+            "applied": [name for name in self.after if name not in self.before],
+            "reverted": [name for name in self.before[::-1] if name not in self.after],
+            "pending": self.pending or [],
+            "pending_known": self.pending is not None,
+            "seconds": round(self.ended - self.started, 3),
+        }
+
+
+def migrate(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
+    """The work of db_migration: all services, those of one database one after another."""
+    state = params["state"]
+    names = [one["name"] for one in params["services"]]
+    server = Server(params, VERBS[state], f"services {', '.join(names)}")
+    progress = Progress(params.get("progress_file"))
+    if len(set(names)) != len(names):
+        raise InputError("services", "a name occurs twice")
+    services = [Service(server, one, params, progress) for one in params["services"]]
+    points = params["point"] or {}
+    if state == "reverted" and set(names) - set(points):
+        raise InputError("point", f"it says nothing about {', '.join(sorted(set(names) - set(points)))}")
+    by_database: Dict[str, List[Service]] = {}
+    for service in services:
+        by_database.setdefault(service.database, []).append(service)
+    if state == "shown" or check:
+        failures = work_all(by_database, state, points, check, params["max_parallel"])
+    else:
+        with server.locked(list(by_database)):
+            failures = work_all(by_database, state, points, check, params["max_parallel"])
+    done = [service.result() for service in services]
+    if check and state == "present":
+        for one in done:
+            one["changed"] = bool(one["pending"]) or not one["pending_known"]
+    result = {
+        "changed": any(one["changed"] for one in done),
+        "services": done,
+        "point": {one["name"]: one["before"] for one in done},
+        "diff": {
+            "before": "".join(f"{one['name']}: {name}\n" for one in done for name in one["before"]),
+            "after": "".join(
+                f"{one['name']}: {name}\n"
+                for one in done
+                for name in [*one["after"], *(one["pending"] if check and state == "present" else [])]
+            ),
+        },
+    }
+    if failures:
+        first = failures[0][1]
+        others = "".join(f" {error.message}" for _name, error in failures[1:])
+        raise OpsError(first.verb, first.object, first.cause, first.remedy + others, **result)
+    return result
+
+
+def work_all(
+    by_database: Dict[str, List[Service]], state: str, points: Dict[str, List[str]], check: bool, parallel: int
+) -> List[Tuple[str, OpsError]]:
+    """Works on every database at once and gives what failed."""
+
+    def work(group: List[Service]) -> List[Tuple[str, OpsError]]:
+        # Reverting goes the other way round.
+        for service in group[::-1] if state == "reverted" else group:
+            service.started = time.monotonic()
+            try:
+                if state == "shown":
+                    service.show()
+                elif state == "present":
+                    service.run(check)
+                else:
+                    service.revert(list(points[service.name]), check)
+            except OpsError as error:
+                return [(service.name, error)]
+            finally:
+                service.ended = time.monotonic()
+        return []
+
+    with ThreadPoolExecutor(max(1, parallel)) as pool:
+        return [failure for failures in pool.map(work, by_database.values()) for failure in failures]

@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What migration tools say, and what follows from their tables. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+
+class Tool(NamedTuple):
+    """How a migration tool is driven, and where it keeps its books.
+
+    ``pattern`` finds in the output of ``show`` the name of each migration that the code has. ``books`` is ``list``
+    when the table has a row for each applied migration, and ``head`` when it has the newest alone.
+    """
+
+    run: List[str]
+    show: List[str]
+    revert: List[str]
+    table: str
+    column: str
+    order: str
+    pattern: str
+    newest_first: bool
+    books: str
+    show_writes: bool  # showing makes the table when it is missing
+
+
+TOOLS = {
+    "typeorm": Tool(
+        run=["npm", "run", "--silent", "migration:run"],
+        show=["npm", "run", "--silent", "migration:show"],
+        revert=["npm", "run", "--silent", "migration:revert"],
+        table="migrations",
+        column="name",
+        order="id",
+        pattern=r"^\s*\[[ X]\]\s+(?:\d+\s+)?(\S+)\s*$",
+        newest_first=False,
+        books="list",
+        show_writes=True,
+    ),
+    "alembic": Tool(
+        run=["alembic", "upgrade", "head"],
+        show=["alembic", "history"],
+        revert=["alembic", "downgrade", "-1"],
+        table="alembic_version",
+        column="version_num",
+        order="version_num",
+        pattern=r"^\S+ -> (\w+)",
+        newest_first=True,
+        books="head",
+        show_writes=False,
+    ),
+    "command": Tool([], [], [], "", "", "", r"^(\S+)\s*$", False, "list", False),
+}
+CLASS = re.compile(r"\bclass\s+([A-Za-z_$][\w$]*\d{13})\b")
+STACK = re.compile(r"^\s+at .+:\d+:\d+\)?\n?", re.M)
+PARAMETERS = re.compile(r"(--\s*PARAMETERS:|\[?parameters:).*", re.I)
+
+
+def known_names(tool: Tool, output: str) -> List[str]:
+    """The migrations that the code has, oldest first, from what ``show`` printed."""
+    names = list(dict.fromkeys(re.findall(tool.pattern, output, re.M)))
+    return names[::-1] if tool.newest_first else names
+
+
+def class_names(sources: Sequence[str]) -> List[str]:
+    """The same from the source of TypeORM's migrations, oldest first."""
+    names = {name for source in sources for name in CLASS.findall(source)}
+    return sorted(names, key=lambda name: name[-13:])
+
+
+def applied_names(tool: Tool, rows: Sequence[str], known: Sequence[str]) -> List[str]:
+    """What is applied, oldest first. :raises ValueError: the books have several newest ones."""
+    if tool.books == "list":
+        return list(rows)
+    if len(rows) > 1:
+        raise ValueError(f"the history has several heads ({', '.join(rows)})")
+    if rows and rows[0] in known:
+        return list(known[: known.index(rows[0]) + 1])
+    return list(rows)
+
+
+def refusal(known: Optional[Sequence[str]], applied: Sequence[str]) -> str:
+    """Why nothing must be run; empty when it may be."""
+    if known is not None and not known:
+        return "the code has no migration at all, as when a pattern of files matches none"
+    unknown = [name for name in applied if known is not None and name not in known]
+    if unknown:
+        return f"the database has {', '.join(unknown)}, which this code does not know"
+    return ""
+
+
+def pending(known: Sequence[str], applied: Sequence[str]) -> List[str]:
+    return [name for name in known if name not in applied]
+
+
+def run_problem(before: Sequence[str], after: Sequence[str], known: Sequence[str]) -> str:
+    """What is wrong after a run that claims to have succeeded; empty when nothing is."""
+    if list(after[: len(before)]) != list(before):
+        return f"what was applied before is so no longer: {', '.join(before)} became {', '.join(after)}"
+    if len(set(after)) != len(after):
+        twice = sorted({name for name in after if list(after).count(name) > 1})
+        return f"{', '.join(twice)} was applied twice: did another run get in?"
+    left = pending(known, after)
+    return f"it says that it succeeded, but {', '.join(left)} was not applied" if left else ""
+
+
+def reverts(applied: Sequence[str], point: Sequence[str]) -> List[str]:
+    """What to revert to get back to a point, newest first.
+
+    Nothing when the database is at the point, or before it, as after the restore of an older backup: a blind revert
+    would then undo the release before.
+
+    :raises ValueError: the point is on another history than the database.
+    """
+    common = min(len(applied), len(point))
+    if list(applied[:common]) != list(point[:common]):
+        raise ValueError(
+            f"the database has {', '.join(applied) or 'nothing'} applied, and that does not continue the point "
+            f"{', '.join(point) or '(nothing)'}"
+        )
+    return list(applied[len(point) :])[::-1]
+
+
+def quiet(output: str) -> str:
+    """A tool's output without the parameters of its queries, which are people's data, and without stack traces."""
+    output = STACK.sub("", output)
+    return PARAMETERS.sub(lambda match: match.group(1) + " ********", output)
+
+
+def merged(tool: str, given: Dict[str, Any]) -> Tool:
+    """A known tool with what a service says otherwise. :raises ValueError: something is missing."""
+    commands = given.get("commands") or {}
+    changes = {name: commands[name] for name in ("run", "show", "revert") if commands.get(name)}
+    for option, field in (("table", "table"), ("column", "column"), ("order_by", "order"), ("pattern", "pattern")):
+        if given.get(option):
+            changes[field] = given[option]
+    if given.get("books"):
+        changes["books"] = given["books"]
+    result = TOOLS[tool]._replace(**changes)
+    if not result.order:
+        result = result._replace(order=result.column)
+    missing = [field for field in ("run", "show", "table", "column") if not getattr(result, field)]
+    if missing:
+        raise ValueError(f"tool {tool!r} needs {', '.join(missing)}")
+    return result

@@ -1,0 +1,252 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The eazepay.ops authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: db_migration
+short_description: Shows, runs and reverts the migrations of services
+version_added: 1.0.0
+description:
+  - Runs the migrations of one or several services with their own tool, and tells from the table in which the tool
+    keeps its
+    books, before and after, what was applied. What the tool prints or how it ends is not believed alone.
+  - Refuses code without any migration, a database that has migrations which the code does not know, and a
+    database that a
+    backup, a restore or another migration has in hand.
+  - Reverts to a recorded point, one migration at a time, each checked. A database that is at the point, or before
+    it, stays as
+    it is.
+author:
+  - The eazepay.ops authors (@eazepay)
+options:
+  state:
+    description:
+      - V(present) applies what is pending.
+      - V(shown) only looks.
+      - V(reverted) goes back to O(point).
+    type: str
+    choices: [present, shown, reverted]
+    default: present
+  services:
+    description: The services. Those of different databases are worked on at once, those of one in this order.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the service.
+        type: str
+        required: true
+      database:
+        description: Its database.
+        type: str
+        required: true
+      chdir:
+        description: Folder in which the commands run; with O(services[].runner=docker), in the container.
+        type: str
+        aliases: [directory]
+      tool:
+        description: The migration tool. V(command) is any other one.
+        type: str
+        choices: [typeorm, alembic, command]
+        default: typeorm
+      commands:
+        description: Commands to use instead of the tool's own, each a list of words.
+        type: dict
+        suboptions:
+          run:
+            description: Applies everything that is pending.
+            type: list
+            elements: str
+          show:
+            description: Prints the migrations that the code has.
+            type: list
+            elements: str
+          revert:
+            description: Reverts the newest one.
+            type: list
+            elements: str
+      table:
+        description: Table in which the tool keeps its books.
+        type: str
+      column:
+        description: Its column with the names.
+        type: str
+      order_by:
+        description: Its column that sorts them, oldest first.
+        type: str
+      books:
+        description: Whether the table has a row for each applied migration, or names the newest alone.
+        type: str
+        choices: [list, head]
+      pattern:
+        description: Regular expression whose first group is a migration's name, for each line that C(show) prints.
+        type: str
+      environment:
+        description: Variables for the commands, besides those that say where the database is (E(PGHOST) and so on).
+        type: dict
+      runner:
+        description: Whether the commands run on this host, or in a container of O(services[].image).
+        type: str
+        choices: [local, docker]
+        default: local
+      image:
+        description: The image, with O(services[].runner=docker).
+        type: str
+      docker_args:
+        description: More arguments for C(docker run), such as V(--network=host).
+        type: list
+        elements: str
+  point:
+    description: For each service what was applied at the point to go back to, as this module returned it.
+    type: dict
+  timeout:
+    description: Seconds after which a command is killed.
+    type: float
+    default: 1800
+  max_parallel:
+    description: How many databases are worked on at once.
+    type: int
+    default: 4
+extends_documentation_fragment:
+  - eazepay.ops.postgres
+  - eazepay.ops.attributes
+  - eazepay.ops.attributes.progress
+"""
+
+EXAMPLES = r"""
+- name: Migrate
+  eazepay.ops.db_migration:
+    login_host: db.example.com
+    login_user: deploy
+    login_password: "{{ database_password }}"
+    services:
+      - {name: identity, database: identity, chdir: /srv/releases/v1.1.0/services/identity-service}
+      - {name: wallet, database: wallet, chdir: /srv/releases/v1.1.0/services/wallet-service}
+  register: migrated
+
+- name: Go back to where it was
+  eazepay.ops.db_migration:
+    state: reverted
+    login_host: db.example.com
+    login_user: deploy
+    login_password: "{{ database_password }}"
+    services:
+      - {name: identity, database: identity, chdir: /srv/releases/v1.1.0/services/identity-service}
+      - {name: wallet, database: wallet, chdir: /srv/releases/v1.1.0/services/wallet-service}
+    point: "{{ migrated.point }}"
+
+- name: Migrate with Alembic, in a container of the release's image
+  eazepay.ops.db_migration:
+    login_host: db.example.com
+    services:
+      - name: reports
+        database: reports
+        tool: alembic
+        runner: docker
+        image: registry.example.com/reports:v1.1.0
+        chdir: /app
+"""
+
+RETURN = r"""
+services:
+  description: What became of each service.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The service.
+      type: str
+    database:
+      description: Its database.
+      type: str
+    changed:
+      description: Whether anything was applied or reverted.
+      type: bool
+    before:
+      description: What was applied before, oldest first.
+      type: list
+    after:
+      description: What is applied now.
+      type: list
+    applied:
+      description: What was applied by this run.
+      type: list
+    reverted:
+      description: What was reverted by this run, newest first.
+      type: list
+    pending:
+      description: What the code has and the database does not.
+      type: list
+    pending_known:
+      description: Whether that could be told without a change to the database.
+      type: bool
+    seconds:
+      description: How long it took.
+      type: float
+point:
+  description: For each service what was applied before; O(point) takes it to go back.
+  returned: always
+  type: dict
+  sample: {identity: [CreateUsers1735689600000]}
+"""
+
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.migration.migrate import migrate
+from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import LOGIN_SPEC
+
+WORDS = {"type": "list", "elements": "str"}
+SPEC: Dict[str, Any] = {
+    "state": {"type": "str", "choices": ["present", "shown", "reverted"], "default": "present"},
+    "services": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "database": {"type": "str", "required": True},
+            "chdir": {"type": "str", "aliases": ["directory"]},
+            "tool": {"type": "str", "choices": ["typeorm", "alembic", "command"], "default": "typeorm"},
+            "commands": {"type": "dict", "options": {"run": WORDS, "show": WORDS, "revert": WORDS}},
+            "table": {"type": "str"},
+            "column": {"type": "str"},
+            "order_by": {"type": "str"},
+            "books": {"type": "str", "choices": ["list", "head"]},
+            "pattern": {"type": "str"},
+            "environment": {"type": "dict"},
+            "runner": {"type": "str", "choices": ["local", "docker"], "default": "local"},
+            "image": {"type": "str"},
+            "docker_args": {"type": "list", "elements": "str"},
+        },
+    },
+    "point": {"type": "dict"},
+    "timeout": {"type": "float", "default": 1800},
+    "max_parallel": {"type": "int", "default": 4},
+    **LOGIN_SPEC,
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=SPEC, required_if=[("state", "reverted", ("point",))], supports_check_mode=True
+    )
+
+    def work() -> Dict[str, Any]:
+        result = migrate(module.params, module.check_mode)
+        if not module._diff:
+            result.pop("diff", None)
+        return result
+
+    run(module, work, [module.params["login_password"]])
+
+
+if __name__ == "__main__":
+    main()
