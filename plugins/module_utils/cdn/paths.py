@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Iterable, List, Tuple
+from typing import Iterable, List, Set, Tuple
 from urllib.parse import quote
 
 MAX_PATHS = 3000  # in progress, per distribution, wildcards not counted
@@ -41,7 +41,7 @@ def of_keys(keys: Iterable[str], viewer_path: str = "/", index: str = "index.htm
     :param index: an object of this name is also served under its folder's path.
     """
     base = "/" + viewer_path.strip("/") + "/" if viewer_path.strip("/") else "/"
-    found = set()
+    found: Set[str] = set()
     for key in keys:
         names = [key]
         if key == index or key.endswith("/" + index):

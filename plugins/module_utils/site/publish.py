@@ -5,9 +5,9 @@
 """Publishes a site, and puts an earlier release of it back.
 
 The bucket itself remembers everything, below ``.releases/``: ``manifests/<release>.json`` (the files of each kept
-release), ``content/<sha256>`` (contents that a kept release has and that are no longer served), ``current.json`` (what was
-last seen of each object, so that an unchanged site costs one listing), and ``pending.json`` (paths that caches may still
-hold; written before the first change and removed by who invalidates them).
+release), ``content/<sha256>`` (contents that a kept release has and that are no longer served), ``current.json`` (what
+was last seen of each object, so that an unchanged site costs one listing), and ``pending.json`` (paths that caches may
+still hold; written before the first change and removed by who invalidates them).
 """
 
 from __future__ import annotations
@@ -267,8 +267,8 @@ class Site:
         self.bucket.write_json(CURRENT, {"release": release, "history": kept, "objects": objects})
         needed: Set[str] = set()
         for name in kept:
-            one = self.bucket.read_json(manifest(name)) or {"files": {}}
-            needed.update(file["sha256"] for file in one["files"].values())
+            kept_files = (self.bucket.read_json(manifest(name)) or {"files": {}})["files"]
+            needed.update(file["sha256"] for file in kept_files.values())
         gone = [blob(sha) for sha in state.blobs - needed]
         self.bucket.delete([*gone, *(manifest(name) for name in dropped)])
 

@@ -112,7 +112,7 @@ class Rules:
 
 
 def matches(key: str, glob: str) -> bool:
-    """A glob without a slash is tried on the name alone, one with a slash on the whole key; ``*`` also spans slashes."""
+    """A glob without a slash is tried on the name alone, one with a slash on the whole key; ``*`` spans slashes."""
     return fnmatch.fnmatchcase(key if "/" in glob else posixpath.basename(key), glob.lstrip("/"))
 
 

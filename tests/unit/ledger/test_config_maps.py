@@ -46,7 +46,7 @@ class Cluster:
 def test_the_same_ledger_in_config_maps():
     ledger = Ledger(ConfigMaps(Cluster(), "ops", "ledger"))
     ledger.lock("a", "deploy", 60)
-    with pytest.raises(OpsError, match="a on .* holds it"):
+    with pytest.raises(OpsError, match=r"a on .* holds it"):
         ledger.lock("b", "deploy", 60)
     ledger.record("20261126T113000Z-v1.1.0", {"release": "v1.1.0"}, owner="a")
     ledger.record("20261126T113000Z-v1.1.0", {"outcome": "good"}, owner="a")
@@ -66,5 +66,5 @@ def test_only_one_of_two_writers_wins():
 def test_missing_rights_are_said():
     cluster = Cluster()
     cluster.denied = True
-    with pytest.raises(OpsError, match="403 Forbidden.*rights on ConfigMaps"):
+    with pytest.raises(OpsError, match=r"403 Forbidden.*rights on ConfigMaps"):
         ConfigMaps(cluster, "ops", "ledger").read("lock")
