@@ -42,6 +42,7 @@ GRACES: Mapping[str, Optional[float]] = {
     "config_invalid": 5.0,
     "sandbox": 60.0,
     "evicted": 60.0,
+    "unhealthy": 15.0,
     "not_ready": None,
 }
 
@@ -76,7 +77,7 @@ class Track:
     healthy_at: Optional[float] = None
     ended: Optional[float] = None
     back_queued: float = 0.0
-    back_began: Optional[float] = None
+    back_began: float = 0.0
     back_ended: Optional[float] = None
     evidence: Dict[str, Any] = field(default_factory=dict)
 
@@ -351,7 +352,7 @@ class Engine:
                 continue
             dependents = [one for one in self.tracks.values() if name in one.step.service.depends_on]
             if any(one.phase == QUEUED for one in dependents) or any(
-                one.phase == RETURNING and one.verdict.state == PROGRESSING and now - (one.back_began or now) < patience
+                one.phase == RETURNING and one.verdict.state == PROGRESSING and now - one.back_began < patience
                 for one in dependents
             ):
                 continue
@@ -376,7 +377,7 @@ class Engine:
         if track.verdict.state == HEALTHY:
             track.phase, track.back_ended = RETURNED, now
             self.progress.event(f"{track.name}: put back and healthy", service=track.name, state=RETURNED)
-        elif now - (track.back_began or now) >= self.options.rollback_timeout:
+        elif now - track.back_began >= self.options.rollback_timeout:
             self._stuck(track, self._too_late(track.verdict, self.options.rollback_timeout))
         else:
             cause = self._overdue(track, now)

@@ -21,6 +21,14 @@ from .types import HEALTHY, Cause, Driver, Options, Plan, Problem, Step, Verdict
 Json = Dict[str, Any]
 
 
+class Failed(OpsError):
+    """A rollout that failed: a line a fact, and what to type next on the last one."""
+
+    @property
+    def message(self) -> str:
+        return f"Failed to {self.verb} {self.object}: {self.cause}\n{self.remedy}"
+
+
 def connect(params: Mapping[str, Any]) -> Driver:
     """The driver for ``target``."""
     if params.get("target") == "compose":
@@ -49,6 +57,7 @@ def rollout(
     state, release = params.get("state") or "deployed", params.get("release") or ""
     driver = driver or connect(params)
     try:
+        wanted = driver.completed(wanted)
         states = driver.observe(wanted)
         histories = (
             {one.name: driver.history(one) for one in wanted if states[one.name].exists}
@@ -153,11 +162,11 @@ def _service(track: Track) -> Json:
     redact = Redactor().text
     cause: Optional[Cause] = track.cause
     seconds: Json = {}
-    if track.began:
+    if track.touched:
         end = track.healthy_at if track.healthy_at is not None else track.ended
         if end is not None:
             seconds["rolling"] = round(end - track.began, 1)
-    if track.back_began is not None and track.back_ended is not None:
+    if track.back_ended is not None:
         seconds["putting_back"] = round(track.back_ended - track.back_began, 1)
     return {
         "name": step.name,
@@ -211,11 +220,11 @@ def _failure(report: Report, params: Mapping[str, Any], result: Json) -> OpsErro
         lines.append(f"not started: {', '.join(skipped)}")
     release = f" {params['release']}" if params.get("release") else ""
     first = (stuck or failed or report.tracks)[0]
-    return OpsError(
+    return Failed(
         "roll out",
         f"release{release}" if release else ", ".join(track.name for track in report.tracks),
         "\n  ".join(lines),
-        f"\nNext: {next_command(first.step, params, bool(stuck))}",
+        f"Next: {next_command(first.step, params, bool(stuck))}",
         **{key: value for key, value in result.items() if key != "diff"},
     )
 

@@ -178,6 +178,10 @@ class Driver:
     Any method may raise :class:`OpsError`. Methods are called from one thread.
     """
 
+    def completed(self, services: List[Service]) -> List[Service]:
+        """The services with what the target itself says of their dependencies, where the caller says nothing."""
+        return services
+
     def observe(self, services: Iterable[Service]) -> Dict[str, State]:
         """How each service stands; an absent one has ``exists=False``. Starts watching them."""
         raise NotImplementedError

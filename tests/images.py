@@ -1,0 +1,57 @@
+"""Tiny images for tests: a static busybox that serves its version, and may be told to misbehave. Made once a machine."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+RECIPE = "1"
+
+SERVE = """\
+#!/bin/sh
+# What a container does is said by its image: FAULT.
+case "$FAULT" in
+  crash) echo "boom: no configuration"; exit 3 ;;
+  job) echo "job done"; exit 0 ;;
+  badjob) echo "job failed"; exit 7 ;;
+esac
+mkdir -p /www/cgi-bin
+echo "$VERSION" > /www/version
+[ "$FAULT" = unready ] || echo ok > /www/health
+trap 'sleep 1; exit 0' TERM
+httpd -f -p 8080 -h /www &
+wait $!
+"""
+DOCKERFILE = """\
+FROM scratch
+COPY bin /bin
+COPY serve /serve
+ARG VERSION
+ARG FAULT
+ENV VERSION=${VERSION} FAULT=${FAULT} PATH=/bin
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+STOPSIGNAL SIGTERM
+CMD ["/bin/sh", "/serve"]
+"""
+
+
+def tiny(registry: str, version: str, fault: str = "") -> str:
+    """An image in the registry whose container serves /version and /health on port 8080; made when missing."""
+    image = f"{registry}/t/tiny:{RECIPE}-{version}{f'-{fault}' if fault else ''}"
+    with open(Path(tempfile.gettempdir()) / "eazepay-test-images.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if subprocess.run(["docker", "manifest", "inspect", "--insecure", image], capture_output=True).returncode == 0:
+            return image
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            (folder / "bin").mkdir()
+            shutil.copy2("/bin/busybox", folder / "bin" / "busybox")
+            (folder / "serve").write_text(SERVE)
+            (folder / "Dockerfile").write_text(DOCKERFILE)
+            argv = ["docker", "build", "--quiet", "--build-arg", f"VERSION={version}", "--build-arg", f"FAULT={fault}"]
+            subprocess.run([*argv, "-t", image, scratch], check=True, capture_output=True, text=True)
+        subprocess.run(["docker", "push", "--quiet", image], check=True, capture_output=True, text=True)
+    return image
