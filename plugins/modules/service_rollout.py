@@ -15,8 +15,8 @@ description:
     it depends on is healthy.
   - Plans before it acts. What cannot work (an unknown container, a missing Secret, an exhausted quota, a paused
     workload, a forbidden verb) fails before anything is touched.
-  - Tells the root cause of a failure (an image that does not exist, the exit code and last words of a container that ends,
-    the probe's or the scheduler's own message) as soon as the cluster knows it, not when a time-out passes.
+  - Tells the root cause of a failure (an image that does not exist, the exit code and last words of a container that
+    ends, the probe's or the scheduler's own message) as soon as the cluster knows it, not when a time-out passes.
   - Puts every touched service back to the pod template that stood before, in the reverse order, and proves it.
   - A run that died (even by SIGKILL) is taken up by the next one where it stands.
   - Leaves C(replicas) alone, and every field and annotation that it does not set itself.
