@@ -53,7 +53,7 @@ def parallel(function: Callable[[Any], Any], items: Iterable[Any], workers: int)
                 failures.append(error)
                 stop.set()
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    threads = [threading.Thread(target=work, daemon=True) for _number in range(workers)]
     try:
         for thread in threads:
             thread.start()

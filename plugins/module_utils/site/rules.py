@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 import re
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from ..common.errors import InputError
 
@@ -75,17 +75,17 @@ class Rules:
 
     :param content_types: glob -> type; the first that matches wins.
     :param cache_control: glob -> header, likewise.
-    :param hashed: regular expressions for names that hold their content's hash; None is the built-in rule.
+    :param hashed: regular expressions for names that hold their content's hash; none is the built-in rule.
     """
 
     def __init__(
         self,
-        content_types: Dict[str, str] = {},  # noqa: B006 - never changed
-        cache_control: Dict[str, str] = {},  # noqa: B006
+        content_types: Optional[Dict[str, str]] = None,
+        cache_control: Optional[Dict[str, str]] = None,
         hashed: Sequence[str] = (),
     ) -> None:
-        self.content_types = content_types
-        self.cache_control = cache_control
+        self.content_types = content_types or {}
+        self.cache_control = cache_control or {}
         try:
             self.hashed = [re.compile(pattern) for pattern in hashed]
         except re.error as error:

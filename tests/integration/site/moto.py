@@ -20,5 +20,5 @@ def put_alone(self: Any, *arguments: Any) -> Any:
 
 
 if __name__ == "__main__":
-    S3Response._key_response_put = put_alone
+    S3Response._key_response_put = put_alone  # type: ignore[assignment,method-assign]
     aws.main(int(sys.argv[1]))

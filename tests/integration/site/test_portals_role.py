@@ -62,7 +62,7 @@ class Visitor(threading.Thread):
         while not self.stop.wait(0.1):
             try:
                 page = self.get("/")
-                release = re.search(r'name="release" content="(.*?)"', page).group(1)
+                release = re.findall(r'name="release" content="(.*?)"', page)[0]
                 for asset in re.findall(r'(?:src|href)="(/assets/.*?)"', page):
                     text = self.get(asset)
                     if asset.endswith(".js") and release not in text:
