@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
+from ansible_collections.eazepay.ops.plugins.module_utils.images.registry import Registry, split
 
 from . import compose_verdict as pure
 from .compose_project import STATE, Board, Project
@@ -204,7 +205,24 @@ class Compose(Driver):
             if reason and self.shots[workload] is not True and self.counts[workload]:
                 text = f"its old container ends before the new one starts, for {reason}"
                 problems.append(Problem(step.name, "gap", text, fatal=False))
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            for step, said in zip(self.steps, pool.map(self._missing, self.steps)):
+                if said:
+                    problems.append(Problem(step.name, "image_not_found", said))
         return problems
+
+    def _missing(self, step: Step) -> str:
+        """Says so when neither this host nor the registry has the step's image; silent when that cannot be told."""
+        image = step.images[self.workloads[step.name]]
+        if step.target is not None or step.action != ROLL or self.project.image_id(image):
+            return ""
+        parsed = parse(image)
+        host, path = split(parsed.repository)
+        try:
+            found = Registry(host, timeout=10).find(path, parsed.digest or parsed.tag or "latest")
+        except OpsError:
+            return ""
+        return "" if found else f"image {image} is neither on this host nor in its registry"
 
     def _in_place(self, workload: str) -> str:
         if self.shots.get(workload) is not False:

@@ -265,9 +265,12 @@ class Kubernetes(Driver):
         return set()
 
     def changes(self, timeout: float) -> Set[str]:
-        self.watch()
         names: Set[str] = set()
         wait = timeout
+        if not self.watching:
+            self.watch()
+            # The first lists are news about everybody.
+            names, wait = set(self.services), 0
         while True:
             try:
                 resource, what, thing = (

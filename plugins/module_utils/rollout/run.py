@@ -100,7 +100,8 @@ def _options(params: Mapping[str, Any]) -> Options:
         max_parallel=int(params.get("max_parallel") or 0),
         timeout=timeout,
         rollback_timeout=float(params.get("rollback_timeout") or timeout),
-        soak=float(params.get("soak") or 0),
+        soak=max(float(params.get("soak") or 0), float((params.get("monitor") or {}).get("bake") or 0)),
+        monitor_interval=0.5,  # the monitor asks in a thread of its own; this only looks at what it found
         graces={code: float(value) for code, value in (params.get("graces") or {}).items()},
     )
 
