@@ -204,17 +204,26 @@ def test_a_compacted_history(cluster, tmp_path):
     while cluster.image("api") != "shop/api:slow":
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+    def unready():
+        with cluster.lock:
+            return [
+                pod
+                for pod in cluster.objects["pods"].values()
+                if not pod["status"]["containerStatuses"][0].get("ready")
+            ]
+
+    while len(unready()) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
     cluster.compact()
-    with cluster.lock:
-        thing = cluster.objects["deployments"]["api"]
-        # Becomes well under the watch that has to be begun anew.
-        for pod in cluster.objects["pods"].copy().values():
-            pod["metadata"].pop("resourceVersion")
-            pod["status"]["conditions"][0]["status"] = "True"
-            pod["status"]["containerStatuses"][0]["ready"] = True
-            cluster.put("pods", pod)
-        assert thing
-    assert not finish_module(process, timeout=90)["failed"]
+    # They become well under watches that have to be begun anew.
+    for pod in unready():
+        pod["status"]["conditions"][0]["status"] = "True"
+        pod["status"]["containerStatuses"][0]["ready"] = True
+        cluster.put("pods", pod)
+    result = finish_module(process, timeout=90)
+    assert not result["failed"], result["msg"]
 
 
 @pytest.mark.parametrize(
