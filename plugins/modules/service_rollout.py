@@ -25,6 +25,7 @@ author:
 extends_documentation_fragment:
   - eazepay.ops.attributes
   - eazepay.ops.attributes.progress
+  - eazepay.ops.checks.monitor
 requirements:
   - "kubernetes >= 12 (Python), for O(target=kubernetes)"
   - "docker compose >= 2, for O(target=compose)"
@@ -173,14 +174,6 @@ options:
       - The server's dry run is made in any case.
     type: bool
     default: true
-  monitor:
-    description:
-      - Checks, as M(eazepay.ops.health_gate) takes them, that are made every few seconds while the rollout is under
-        way.
-      - One that fails stops the rollout, and O(on_failure) applies.
-    type: list
-    elements: dict
-    default: []
 seealso:
   - module: eazepay.ops.health_gate
   - module: eazepay.ops.release_ledger
@@ -306,6 +299,11 @@ plan:
   returned: when it could be planned
   type: list
   elements: dict
+monitor:
+  description: The monitor's checks with their samples, as M(eazepay.ops.health_gate) returns them.
+  returned: with O(monitor)
+  type: list
+  elements: dict
 seconds:
   description: How long it took.
   returned: when something was rolled
@@ -316,6 +314,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.monitor import MONITOR, watching
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import rollout
 
 SERVICE = {
@@ -366,7 +365,7 @@ def main() -> None:
             "soak": {"type": "int", "default": 0},
             "graces": {"type": "dict", "default": {}},
             "preflight": {"type": "bool", "default": True},
-            "monitor": {"type": "list", "elements": "dict", "default": []},
+            "monitor": {"type": "dict", "options": MONITOR},
             "progress_file": {"type": "path"},
         },
         required_if=[("target", "compose", ["compose"])],
@@ -375,7 +374,10 @@ def main() -> None:
     progress = Progress(module.params["progress_file"], Redactor().text)
 
     def work():
-        result = rollout(module.params, module.check_mode, progress)
+        with watching(module.params["monitor"], module.check_mode, progress) as monitor:
+            result = rollout(module.params, module.check_mode, progress, monitor=monitor and monitor.breach)
+            if monitor:
+                result["monitor"] = monitor.report()
         for warning in result.pop("warnings"):
             module.warn(warning)
         if not module._diff:

@@ -1,0 +1,252 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What a check may say. One list serves the modules' arguments and whoever hands checks over as plain data."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Dict, List, Mapping
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ..common.errors import InputError
+from . import jsonpath
+from .probes import KINDS
+
+STEP: Dict[str, Any] = {
+    "name": {"type": "str"},
+    "url": {"type": "str"},
+    "host": {"type": "str"},
+    "method": {"type": "str"},
+    "headers": {"type": "dict"},
+    "body": {"type": "str"},
+    "body_json": {"type": "raw"},
+    "status": {"type": "list", "elements": "int"},
+    "json": {"type": "dict"},
+    "body_matches": {"type": "str"},
+    "headers_match": {"type": "dict"},
+    "capture": {"type": "dict"},
+    "warn_seconds": {"type": "float"},
+    "fail_seconds": {"type": "float"},
+}
+TLS: Dict[str, Any] = {
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_cert": {"type": "path"},
+    "client_cert": {"type": "path"},
+    "client_key": {"type": "path"},
+}
+HTTP: Dict[str, Any] = {
+    **{key: value for key, value in STEP.items() if key not in ("name", "method", "status")},
+    "method": {"type": "str", "default": "GET"},
+    "status": {"type": "list", "elements": "int", "default": [200]},
+    "bearer_token": {"type": "str", "no_log": True},
+    "redirects": {"type": "str", "choices": ["refuse", "follow"], "default": "refuse"},
+    "max_redirects": {"type": "int", "default": 5},
+    "max_bytes": {"type": "int", "default": 1048576},
+    "timeout": {"type": "float", "default": 5},
+    "ip_version": {"type": "str", "choices": ["any", "4", "6"], "default": "any"},
+    "warn_days": {"type": "float"},
+    "fail_days": {"type": "float"},
+    **TLS,
+    "steps": {"type": "list", "elements": "dict", "options": STEP},
+}
+LIMITS: Dict[str, Any] = {
+    "warn": {"type": "float"},
+    "fail": {"type": "float"},
+    "direction": {"type": "str", "choices": ["above", "below"], "default": "above"},
+}
+LIMITED: Dict[str, Any] = {"type": "dict", "options": LIMITS, "required_one_of": [("warn", "fail")]}
+PROMETHEUS: Dict[str, Any] = {
+    "url": {"type": "str", "required": True},
+    "query": {"type": "str", "required": True},
+    **LIMITS,
+    "unit": {"type": "str"},
+    "series": {"type": "int", "default": 1},
+    "window": {"type": "float", "default": 300},
+    "min_window": {"type": "float", "default": 20},
+    "step": {"type": "float"},
+    "judge": {"type": "str", "choices": ["worst", "last", "mean"], "default": "worst"},
+    "min_points": {"type": "int", "default": 1},
+    "volume": {
+        "type": "dict",
+        "options": {"query": {"type": "str", "required": True}, "min": {"type": "float", "required": True}},
+    },
+    "baseline": {
+        "type": "dict",
+        "options": {"factor": {"type": "float", "default": 2}, "floor": {"type": "float", "required": True}},
+    },
+    "headers": {"type": "dict"},
+    "bearer_token": {"type": "str", "no_log": True},
+    "timeout": {"type": "float", "default": 10},
+    "max_bytes": {"type": "int", "default": 8388608},
+    **TLS,
+}
+POSTGRES: Dict[str, Any] = {
+    "login_host": {"type": "str"},
+    "login_port": {"type": "int"},
+    "login_user": {"type": "str"},
+    "login_password": {"type": "str", "no_log": True},
+    "login_unix_socket": {"type": "path"},
+    "login_db": {"type": "str", "default": "postgres"},
+    "ssl_mode": {
+        "type": "str",
+        "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"],
+        "default": "prefer",
+    },
+    "ca_cert": {"type": "path"},
+    "query": {"type": "str"},
+    "query_limits": LIMITED,
+    "connections_limits": LIMITED,
+    "replication_lag_limits": LIMITED,
+    "oldest_transaction_limits": LIMITED,
+    "invalid_indexes": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 10},
+}
+CHECK: Dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "no_data": {"type": "str", "choices": ["fail", "warn", "pass"], "default": "fail"},
+    "http": {"type": "dict", "options": HTTP},
+    "tcp": {
+        "type": "dict",
+        "options": {
+            "host": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "timeout": {"type": "float", "default": 5},
+            "ip_version": {"type": "str", "choices": ["any", "4", "6"], "default": "any"},
+        },
+    },
+    "tls": {
+        "type": "dict",
+        "options": {
+            "host": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 443},
+            "server_name": {"type": "str"},
+            "ca_cert": {"type": "path"},
+            "client_cert": {"type": "path"},
+            "client_key": {"type": "path"},
+            "warn_days": {"type": "float", "default": 30},
+            "fail_days": {"type": "float", "default": 7},
+            "timeout": {"type": "float", "default": 5},
+        },
+    },
+    "postgres": {"type": "dict", "options": POSTGRES},
+    "prometheus": {"type": "dict", "options": PROMETHEUS},
+    "kubernetes": {
+        "type": "dict",
+        "options": {
+            "workload": {"type": "str", "required": True},
+            "kind": {"type": "str", "choices": ["Deployment", "StatefulSet", "DaemonSet"], "default": "Deployment"},
+            "namespace": {"type": "str"},
+            "kubeconfig": {"type": "path"},
+            "context": {"type": "str"},
+            "timeout": {"type": "float", "default": 30},
+        },
+    },
+    "docker": {
+        "type": "dict",
+        "options": {
+            "container": {"type": "str"},
+            "project": {"type": "str"},
+            "service": {"type": "str"},
+            "docker_host": {"type": "str"},
+            "timeout": {"type": "float", "default": 20},
+        },
+        "required_one_of": [("container", "service")],
+        "required_together": [("project", "service")],
+        "mutually_exclusive": [("container", "service")],
+    },
+    "command": {
+        "type": "dict",
+        "options": {
+            "argv": {"type": "list", "elements": "str", "required": True},
+            "rc": {"type": "list", "elements": "int", "default": [0]},
+            "stdout_matches": {"type": "str"},
+            "env": {"type": "dict"},
+            "chdir": {"type": "path"},
+            "timeout": {"type": "float", "default": 60},
+        },
+    },
+}
+# How the argument "checks" reads in a module.
+CHECKS: Dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "options": CHECK,
+    "mutually_exclusive": [KINDS],
+    "required_one_of": [KINDS],
+}
+
+
+def kind_of(check: Mapping[str, Any]) -> str:
+    return next(kind for kind in KINDS if check.get(kind) is not None)
+
+
+def read(checks: List[Mapping[str, Any]]) -> List[Dict[str, Any]]:
+    """Checks with all defaults, from plain data. :raises InputError: one that cannot be right."""
+    validator = ArgumentSpecValidator({"checks": CHECKS})
+    result = validator.validate({"checks": [dict(check) for check in checks]})
+    if result.error_messages:
+        raise InputError("checks", "; ".join(result.error_messages))
+    found = result.validated_parameters["checks"]
+    examine(found)
+    return found
+
+
+def examine(checks: List[Mapping[str, Any]]) -> None:
+    """:raises InputError: what no argument specification can see."""
+    names = [check["name"] for check in checks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError("checks", f"the name {twice[0]!r} comes twice")
+    for check in checks:
+        kind = kind_of(check)
+        try:
+            _examine(kind, check[kind])
+        except (ValueError, re.error) as error:
+            raise InputError("checks", f"{check['name']}: {error}") from error
+
+
+def _examine(kind: str, options: Mapping[str, Any]) -> None:
+    if not 0 < options["timeout"] < math.inf:
+        raise ValueError("timeout is a positive number of seconds")
+    if kind == "http":
+        for step in options.get("steps") or [options]:
+            if not (step.get("url") or options.get("url")):
+                raise ValueError("an HTTP check needs a url")
+            jsonpath.check(step.get("json") or {})
+            jsonpath.check(dict.fromkeys((step.get("capture") or {}).values()))
+            for pattern in [step.get("body_matches"), *(step.get("headers_match") or {}).values()]:
+                re.compile(str(pattern or ""))
+        if not options["validate_certs"] and (options["warn_days"] is not None or options["fail_days"] is not None):
+            raise ValueError("the days of a certificate are only known with validate_certs")
+    elif kind == "prometheus":
+        if options["warn"] is None and options["fail"] is None and options["baseline"] is None:
+            raise ValueError("a Prometheus check needs warn, fail or baseline, or it would pass whatever comes")
+        if options["step"] is not None and options["step"] <= 0:
+            raise ValueError("step is a positive number of seconds")
+        if options["baseline"] and (options["step"] is not None or options["baseline"]["factor"] <= 0):
+            raise ValueError("a baseline needs a positive factor, and goes with instant queries only")
+        for key in ("warn", "fail"):
+            if options[key] is not None and math.isnan(options[key]):
+                raise ValueError(f"{key} is no number")
+    elif kind == "postgres":
+        if bool(options["query"]) != bool(options["query_limits"]):
+            raise ValueError("query and query_limits go together")
+    elif kind == "command":
+        if not options["argv"]:
+            raise ValueError("argv is empty")
+        re.compile(options["stdout_matches"] or "")
+
+
+def writes(check: Mapping[str, Any]) -> bool:
+    """Whether asking may change something: then check mode does not ask."""
+    kind = kind_of(check)
+    if kind == "command":
+        return True
+    if kind != "http":
+        return False
+    steps = check["http"].get("steps") or [{}]
+    return any((step.get("method") or check["http"]["method"]).upper() not in ("GET", "HEAD") for step in steps)
