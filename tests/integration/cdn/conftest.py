@@ -9,9 +9,22 @@ from tests.integration.site.server import aws_server, boto, in_process
 
 
 @pytest.fixture(scope="session")
-def aws():
-    with aws_server() as options:
+def hold_file(tmp_path_factory):
+    return tmp_path_factory.mktemp("cdn") / "hold"
+
+
+@pytest.fixture(scope="session")
+def aws(hold_file):
+    with aws_server(str(hold_file)) as options:
         yield options
+
+
+@pytest.fixture
+def hold(hold_file):
+    """No invalidation is completed until ``hold.unlink()``."""
+    hold_file.touch()
+    yield hold_file
+    hold_file.unlink(missing_ok=True)
 
 
 @pytest.fixture

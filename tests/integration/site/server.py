@@ -28,13 +28,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def aws_server() -> Iterator[dict[str, Any]]:
-    """Gives the AWS options of a server that is up."""
+def aws_server(hold: str = "/nonexistent") -> Iterator[dict[str, Any]]:
+    """Gives the AWS options of a server that is up.
+
+    :param hold: while this file exists, no invalidation is completed.
+    """
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.site.moto", str(port)],
         cwd=ROOT,
-        env={**os.environ, "SANDBOX_INVALIDATION_SECONDS": "1.5"},
+        env={**os.environ, "T_HOLD": hold},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
