@@ -258,11 +258,11 @@ def run(params: Mapping[str, Any], check_mode: bool = False, progress: Optional[
         since=params["since"],
         progress=progress,
     )
-    phase = "become healthy"
+    phase = "become"
     try:
         gate.become(0 if check_mode else params["deadline"], 1 if check_mode else params["consecutive"])
         if params["hold"] > 0 and not check_mode and all(one.ok for one in gate.watched):
-            phase = "stay healthy"
+            phase = "stay"
             gate.hold(
                 params["hold"],
                 params["warm_up"],
@@ -294,9 +294,9 @@ def run(params: Mapping[str, Any], check_mode: bool = False, progress: Optional[
     )
     result["msg"] = f"{verdict}: {counts} in {result['seconds']:g} s\n{table(report)}"
     if bad and not params["report_only"] and not check_mode:
-        said = "\n" + table(report if len(report) <= 30 else bad) + "\n"
         del result["msg"]
-        raise OpsError(phase, f"({len(bad)} of {len(report)} checks are bad)", said.rstrip(), "", **result)
+        cause = f"{len(bad)} of {len(report)} checks are bad\n{table(report if len(report) <= 30 else bad)}"
+        raise OpsError(phase, "healthy", cause, **result)
     return result
 
 

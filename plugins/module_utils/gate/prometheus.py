@@ -42,7 +42,7 @@ def ask(options: Mapping[str, Any], limit: wire.Limit, path: str, **parameters: 
             0,
             method="POST",
             headers={key: str(value) for key, value in headers.items()},
-            body=urlencode({"timeout": f"{limit.left():.1f}s", **parameters}).encode(),
+            body=urlencode({"timeout": f"{limit.left():.3f}", **parameters}).encode(),
             tls=tls,
             most=options["max_bytes"],
         )
