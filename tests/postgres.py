@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import glob
 import importlib.util
 import os
@@ -23,6 +25,7 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 max_connections = 60
+max_prepared_transactions = 5
 shared_buffers = 32MB
 """
 
@@ -42,6 +45,14 @@ def programs(major: int) -> str:
 def as_postgres() -> list[str]:
     """The server refuses to run as root."""
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
+
+
+@functools.lru_cache(None)
+def server(major: int) -> Throwaway:
+    """The server of that version that all tests of this process share."""
+    shared = Throwaway(major)
+    atexit.register(shared.stop)
+    return shared
 
 
 class Throwaway:
@@ -94,7 +105,8 @@ class Throwaway:
         self.command(["pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop"])
 
     def stop(self) -> None:
-        self.kill()
+        if os.path.exists(f"{self.folder}/data/postmaster.pid"):
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(getattr(self, "copy", "/nonexistent"), ignore_errors=True)
 
@@ -139,7 +151,8 @@ class Throwaway:
 
 EVERYTHING = r"""
 CREATE SCHEMA "Größe 1";
-CREATE TABLE "Größe 1"."o'brien ""x"" t" (id serial PRIMARY KEY, body text NOT NULL, twice int GENERATED ALWAYS AS (id * 2) STORED);
+CREATE TABLE "Größe 1"."o'brien ""x"" t" (id serial PRIMARY KEY, body text NOT NULL,
+  twice int GENERATED ALWAYS AS (id * 2) STORED);
 INSERT INTO "Größe 1"."o'brien ""x"" t" (body) SELECT repeat(md5(i::text), 20) FROM generate_series(1, {rows}) i;
 CREATE TABLE parts (at date NOT NULL, n int CHECK (n > 0)) PARTITION BY RANGE (at);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2026-07-01');

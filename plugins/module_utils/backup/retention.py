@@ -71,7 +71,7 @@ def _kept(group: List[Backup], rules: Dict[str, int], now: float, open_releases:
     for backup in verified[: rules.get("last", 0)]:
         kept.setdefault(backup.id, f"among the last {rules['last']}")
     for backup in verified:
-        if now - backup.created <= rules.get("days", 0) * 86400:
+        if "days" in rules and now - backup.created <= rules["days"] * 86400:
             kept.setdefault(backup.id, f"not {rules['days']} days old")
     for rule, period in KEPT_BY:
         seen: List[Any] = []

@@ -219,6 +219,8 @@ class Backups:
             ) from error
         except database_error() as error:
             remedy = "No earlier backup was touched, and nothing of this one was left."
+            if "lock timeout" in str(error):
+                remedy = "Something holds a lock on a table, such as a migration: wait for it. " + remedy
             if "row-level security" in str(error):
                 remedy = "Back up with a role that has BYPASSRLS or owns the tables: it would miss rows. " + remedy
             raise self.server.error(said(error), remedy) from error

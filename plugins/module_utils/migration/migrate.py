@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..common.errors import InputError, OpsError
-from ..common.process import Finished, tail
+from ..common.process import Finished
 from ..common.progress import Progress
 from ..common.redact import Redactor
 from ..postgres import catalog
@@ -49,8 +49,8 @@ class Service:
     def error(self, cause: str, remedy: str = "") -> OpsError:
         return OpsError(self.verb, f"service {self.name!r}", cause, remedy)
 
-    def said(self, finished: Finished, lines: int = 15) -> str:
-        return tail(self.redactor.text(plan.quiet(finished.output)), lines) or "it said nothing"
+    def said(self, finished: Finished, lines: int = 12) -> str:
+        return plan.cause_of(self.redactor.text(finished.output), lines)
 
     def env(self) -> Dict[str, str]:
         server = self.server

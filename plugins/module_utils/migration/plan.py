@@ -57,6 +57,7 @@ TOOLS = {
     "command": Tool([], [], [], "", "", "", r"^(\S+)\s*$", False, "list", False),
 }
 CLASS = re.compile(r"\bclass\s+([A-Za-z_$][\w$]*\d{13})\b")
+TELLING = re.compile(r"\b(error|exception)\b *:|\bfailed\b|does not exist", re.I)
 STACK = re.compile(r"^\s+at .+:\d+:\d+\)?\n?", re.M)
 PARAMETERS = re.compile(r"(--\s*PARAMETERS:|\[?parameters:).*", re.I)
 
@@ -130,6 +131,13 @@ def quiet(output: str) -> str:
     """A tool's output without the parameters of its queries, which are people's data, and without stack traces."""
     output = STACK.sub("", output)
     return PARAMETERS.sub(lambda match: match.group(1) + " ********", output)
+
+
+def cause_of(output: str, lines: int = 12) -> str:
+    """The lines of an output that say what went wrong, or else its end."""
+    telling = [line.strip() for line in quiet(output).splitlines() if TELLING.search(line)]
+    found = list(dict.fromkeys(telling))[:3] or quiet(output).strip().splitlines()[-lines:]
+    return "; ".join(found) or "it said nothing"
 
 
 def merged(tool: str, given: Dict[str, Any]) -> Tool:

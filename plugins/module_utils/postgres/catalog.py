@@ -59,7 +59,7 @@ def properties(connection: Any, name: str) -> Optional[Dict[str, Any]]:
     provider = "d.datlocprovider" if version >= 150000 else "'c'"
     found = rows(
         connection,
-        "SELECT d.oid::bigint, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), "
+        "SELECT d.oid::bigint, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), "  # noqa: S608
         f"d.datcollate, d.datctype, {provider}::text, {icu}, d.datconnlimit, d.datallowconn, t.spcname, "
         "pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL "
         "FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s",
@@ -148,7 +148,7 @@ def contents(connection: Any, exact: bool = True) -> Dict[str, Any]:
     counted: Dict[str, int] = {}
     for schema, table, estimate, _bytes in rows(connection, TABLES):
         key = f"{ident(schema)}.{ident(table)}"
-        counted[key] = scalar(connection, f"SELECT count(*) FROM ONLY {key}") if exact else estimate
+        counted[key] = scalar(connection, f"SELECT count(*) FROM ONLY {key}") if exact else estimate  # noqa: S608
     names = "c.oid::pg_catalog.regclass::text"
     return {
         "rows": counted,
@@ -173,7 +173,7 @@ def contents(connection: Any, exact: bool = True) -> Dict[str, Any]:
             name
             for (name,) in rows(
                 connection,
-                f"SELECT {names} FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
+                f"SELECT {names} FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "  # noqa: S608
                 "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_' "
                 "AND NOT (i.indisvalid AND i.indisready) ORDER BY 1",
             )
@@ -193,7 +193,7 @@ def applied(connection: Any, table: str, column: str, order: str) -> Optional[Li
     where = f"{ident(schema)}.{ident(name)}" if schema else ident(name)
     if scalar(connection, "SELECT pg_catalog.to_regclass(%s)", where) is None:
         return None
-    found = rows(connection, f"SELECT {ident(column)}::text FROM {where} ORDER BY {ident(order)}")
+    found = rows(connection, f"SELECT {ident(column)}::text FROM {where} ORDER BY {ident(order)}")  # noqa: S608
     return [one for (one,) in found if one is not None]
 
 

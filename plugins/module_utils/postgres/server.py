@@ -93,7 +93,7 @@ class Server:
     def error(self, cause: str, remedy: str = "", object: str = "", **result: Any) -> OpsError:
         return OpsError(self.verb, object or self.object, cause, remedy, **result)
 
-    def connect(self, database: Optional[str] = None, autocommit: bool = True, statement_timeout: float = 0) -> Any:
+    def connect(self, database: Optional[str] = None, autocommit: bool = True) -> Any:
         """A connection of its own. :raises OpsError: with the server's own words."""
         name = database if database is not None else self.maintenance
         wanted: Dict[str, Any] = {
@@ -107,6 +107,8 @@ class Server:
             "connect_timeout": 15,
             "application_name": f"eazepay.ops {self.verb}",
             "client_encoding": "utf8",
+            # Whoever waits for a lock makes everybody behind wait, too.
+            "options": f"-c lock_timeout={int(self.lock_wait * 1000)}",
         }
         try:
             connection = psycopg2.connect(**{key: value for key, value in wanted.items() if value is not None})
@@ -121,9 +123,6 @@ class Server:
             connection.close()
             raise self.error("the server is older than PostgreSQL 10")
         connection.autocommit = autocommit
-        if autocommit:
-            # Whoever waits for a lock makes everybody behind wait, too.
-            execute(connection, f"SET lock_timeout = {int(self.lock_wait * 1000)}")
         return connection
 
     @contextlib.contextmanager
