@@ -1,0 +1,118 @@
+"""The role verify, as a playbook calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.gate.servers import serving
+from tests.integration.gate.test_prometheus import Fake, success
+
+PLAYBOOK = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - block:
+        - ansible.builtin.include_role: {name: eazepay.ops.verify}
+      always:
+        - ansible.builtin.copy:
+            content: "{{ verify_result | to_json }}"
+            dest: "{{ result_file }}"
+            mode: "0600"
+"""
+
+
+class Anything(dict):
+    """Every query has the same answer."""
+
+    def __missing__(self, _query):
+        return self.get("all") or success("0.005")
+
+
+@pytest.fixture
+def verify(tmp_path):
+    def run(**variables):
+        (tmp_path / "play.yml").write_text(PLAYBOOK)
+        (tmp_path / "vars.json").write_text(
+            json.dumps({**variables, "result_file": f"{tmp_path}/result", "ansible_python_interpreter": sys.executable})
+        )
+        program = Path(sys.executable).parent / "ansible-playbook"
+        done = subprocess.run(
+            [program, "-i", "localhost,", tmp_path / "play.yml", "-e", f"@{tmp_path}/vars.json"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+            check=False,
+        )
+        file = tmp_path / "result"
+        assert file.exists(), done.stdout + done.stderr
+        return done.returncode, json.loads(file.read_text()), done.stdout
+
+    return run
+
+
+def test_all_parts(verify):
+    with serving() as server, serving(Fake) as prometheus:
+        prometheus.answers = Anything()
+        code, result, output = verify(
+            verify_checks=[{"name": "identity", "http": {"url": f"{server.url}/ok", "timeout": 60}}],
+            verify_smoke=[{"name": "smoke", "command": {"argv": ["echo", "1 passed"]}}],
+            verify_logs={"commands": {"identity": ["printf", "ERROR\\nfine\\n"]}, "most": 1},
+            verify_prometheus=prometheus.url,
+            verify_labels={"target": "compose"},
+            verify_services=["identity", "wallet"],
+            verify_min_requests=0,
+            verify_slos={
+                "error_rate": {"warn": 0.001, "fail": 0.01},
+                "p95_seconds": {"warn": 0.1, "fail": 0.5},
+                "memory_ratio": {"fail": 0.9},
+                "own": {"query": "up", "fail": 1, "direction": "above"},
+            },
+        )
+        assert code == 0, output
+        assert {one["name"]: one["verdict"] for part in result.values() for one in part} == {
+            "identity": "pass",
+            "smoke": "pass",
+            "logs of identity": "pass",
+            "error_rate": "warn",
+            "p95_seconds": "pass",
+            "memory_ratio": "pass",
+            "own": "pass",
+        }
+        asked = {one["query"][0] for _path, one in prometheus.seen}
+        selector = 'target="compose",service=~"identity|wallet"'
+        assert (
+            f'sum(rate(http_requests_total{{{selector},code=~"5.."}}[300s]))'
+            f" / sum(rate(http_requests_total{{{selector}}}[300s]))"
+        ) in asked
+        assert f"sum(increase(http_requests_total{{{selector}}}[300s]))" in asked
+
+
+def test_a_breach_fails_and_keeps_what_was_seen(verify):
+    with serving(Fake) as prometheus:
+        prometheus.answers = Anything({"all": success("0.02")})
+        code, result, output = verify(
+            verify_prometheus=prometheus.url,
+            verify_min_requests=0,
+            verify_slos={"error_rate": {"warn": 0.001, "fail": 0.01}},
+            verify_deadline=0,
+        )
+        assert code != 0
+        assert "above the alert of 1 %" in output
+        assert result["slos"][0]["verdict"] == "fail"
+
+
+def test_bursts_in_logs_and_logs_that_cannot_be_read(verify):
+    for argv, said in ((["printf", "ERROR\\nERROR\\n"], "2 lines of errors"), (["false"], "cannot be read")):
+        code, result, output = verify(verify_logs={"commands": {"wallet": argv}, "most": 1})
+        assert code != 0
+        assert said in result["logs"][0]["reason"], output
+
+
+def test_limits_without_a_prometheus_are_refused(verify):
+    code, result, output = verify(verify_slos={"error_rate": {"fail": 0.01}})
+    assert code != 0
