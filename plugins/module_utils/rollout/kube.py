@@ -50,12 +50,15 @@ class Kubernetes(Driver):
         self.api = api
         self.watches = Watches(api)
         self.services: Dict[str, Service] = {}
+        self.asked: Dict[Tuple[str, str], str] = {}  # services by kind and workload
         self.uids: Dict[str, str] = {}  # of workloads, to the service's name
+        self.uid_of: Dict[str, str] = {}  # and back
         self.objects: Dict[str, Dict[str, Json]] = {}  # by plural, by uid
         self.by_owner: Dict[str, Dict[str, Set[str]]] = {}  # by plural, by the owner's uid
         self.events: Dict[str, List[Json]] = {}  # by the uid of what they are about
         self.event_marks: Dict[str, int] = {}  # how many events about a workload are from before this rollout
         self.applied: Dict[str, str] = {}  # the hash of the template that stands because of us
+        self.intended: Dict[str, str] = {}  # the hash of the template that was to stand
         self.returning: Set[str] = set()
         self.versions: Dict[str, str] = {}  # to watch from, by plural
         self.watching = False
@@ -64,6 +67,7 @@ class Kubernetes(Driver):
 
     def observe(self, services: Iterable[Service]) -> Dict[str, State]:
         self.services = {service.name: service for service in services}
+        self.asked = {(service.kind, service.workload): service.name for service in self.services.values()}
         for kind in sorted({service.kind for service in self.services.values()}):
             resource = WORKLOADS[kind]
             items, version = self._list(resource, self._selector(resource))
@@ -110,11 +114,8 @@ class Kubernetes(Driver):
             self.watches.start(resource, version, selector)
 
     def _workload(self, name: str) -> Optional[Json]:
-        service = self.services[name]
-        for thing in self.objects.get(WORKLOADS[service.kind].plural, {}).values():
-            if thing["metadata"]["name"] == service.workload:
-                return thing
-        return None
+        uid = self.uid_of.get(name, "")
+        return self.objects.get(WORKLOADS[self.services[name].kind].plural, {}).get(uid)
 
     def _state(self, service: Service) -> State:
         thing = self._workload(service.name)
@@ -122,7 +123,6 @@ class Kubernetes(Driver):
             return State(
                 service.name, exists=False, problem=f"there is no such workload in namespace {self.api.namespace}"
             )
-        self.uids[thing["metadata"]["uid"]] = service.name
         template = thing["spec"]["template"]
         main, images = containers(template)
         record = read_record(thing)
@@ -247,9 +247,9 @@ class Kubernetes(Driver):
         if owner:
             self.by_owner.setdefault(resource.plural, {}).setdefault(owner, set()).add(uid)
         elif resource.kind in WORKLOADS:
-            for name, service in self.services.items():
-                if service.kind == resource.kind and service.workload == metadata["name"]:
-                    self.uids[uid] = name
+            name = self.asked.get((resource.kind, metadata["name"]))
+            if name is not None:
+                self.uids[uid], self.uid_of[name] = name, uid
         return self._name_of(uid)
 
     def _name_of(self, uid: str) -> Set[str]:
@@ -378,11 +378,15 @@ class Kubernetes(Driver):
         thing = self._workload(step.name)
         if thing is None:
             raise OpsError(verb, step.service.object, "it is gone")
-        expected = self.applied.get(step.name) or fingerprint(step.before.snapshot["template"])
+        expected = {
+            self.applied.get(step.name) or fingerprint(step.before.snapshot["template"]),
+            # A signal may come between a patch and its answer.
+            self.intended.get(step.name, ""),
+        }
         for attempt in range(ATTEMPTS):
             wanted = template(thing)
             standing = fingerprint(thing["spec"]["template"])
-            if standing not in (expected, fingerprint(wanted)):
+            if standing not in expected and standing != fingerprint(wanted):
                 raise OpsError(
                     verb,
                     step.service.object,
@@ -412,6 +416,7 @@ class Kubernetes(Driver):
     def apply(self, step: Step) -> bool:
         self.watch()
         self.returning.discard(step.name)
+        self.intended[step.name] = fingerprint(self._template(step))
         self._mark_events(step.name)
         return self._write(
             step, "roll out", lambda thing: self._template(step), lambda thing: self._annotations(step, thing)
