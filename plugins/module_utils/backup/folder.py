@@ -78,9 +78,11 @@ class Folder:
     """The backups in one folder.
 
     :param verb: what the errors say was tried.
+    :param readonly: in check mode, when not even the note of a verification may be touched.
     """
 
-    def __init__(self, path: str, verb: str) -> None:
+    def __init__(self, path: str, verb: str, readonly: bool = False) -> None:
+        self.readonly = readonly
         self.path = os.path.abspath(path)
         self.verb = verb
 
@@ -169,8 +171,9 @@ class Folder:
         wrong = manifests.differing(manifest["files"], found)
         if wrong:
             more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            with contextlib.suppress(OSError):  # it is verified no longer
-                os.unlink(os.path.join(folder, VERIFIED))
+            if not self.readonly:
+                with contextlib.suppress(OSError):  # it is verified no longer
+                    os.unlink(os.path.join(folder, VERIFIED))
             raise OpsError(
                 self.verb, f"backup {folder}", f"it is damaged: {'; '.join(wrong[:3])}{more}", "Use another backup."
             )

@@ -51,7 +51,7 @@ class Backups:
         self.params = params
         self.check = check
         self.verb = VERBS[params["state"]]
-        self.folder = Folder(params["dest"], self.verb)
+        self.folder = Folder(params["dest"], self.verb, readonly=check)
         self.progress = Progress(params.get("progress_file"))
         self.server: Any = None
         try:

@@ -59,7 +59,7 @@ class Restores:
     def present(self) -> Dict[str, Any]:
         path = self.params["manifest"]
         path = os.path.dirname(path) if os.path.basename(path) == "manifest.json" else path
-        folder = Folder(os.path.dirname(os.path.abspath(path)), self.verb)
+        folder = Folder(os.path.dirname(os.path.abspath(path)), self.verb, readonly=self.check)
         manifest = folder.check(path)
         wanted = self.params["databases"] or [one["name"] for one in manifest["databases"]]
         self.server.object = f"databases {', '.join(wanted)}"

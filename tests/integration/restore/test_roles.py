@@ -1,0 +1,86 @@
+"""The roles backup, migrate and restore, one after another, as a deployment and its rollback use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.postgres import server
+
+ROOT = Path(__file__).parents[3]
+PLAY = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars:
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+    services:
+      - {name: identity, database: roles_identity, directory: "{{ directory }}"}
+  tasks:
+    - name: Back up
+      ansible.builtin.include_role: {name: eazepay.ops.backup}
+      vars: {backup_databases: [roles_identity], backup_dest: "{{ dest }}", backup_release: v1, backup_keep: {last: 3}}
+    - name: Migrate
+      ansible.builtin.include_role: {name: eazepay.ops.migrate}
+      vars: {migrate_services: "{{ services }}"}
+    - name: Revert
+      ansible.builtin.include_role: {name: eazepay.ops.migrate}
+      vars: {migrate_services: "{{ services }}", migrate_state: reverted, migrate_point: "{{ migrate_result.point }}"}
+    - name: What came of it
+      ansible.builtin.assert:
+        that:
+          - backup_result.backup.verified == 'read'
+          - migrate_result.services[0].reverted | length == 2
+    - name: Restore
+      ansible.builtin.include_role: {name: eazepay.ops.restore}
+      vars: {restore_manifest: "{{ backup_result.backup.manifest }}", restore_databases: [roles_identity]}
+    - name: It was swapped in
+      ansible.builtin.assert:
+        that: [restore_result is changed, restore_result.window > 0]
+    - name: Undo the restore
+      ansible.builtin.include_role: {name: eazepay.ops.restore}
+      vars: {restore_state: undone, restore_databases: [roles_identity]}
+    - name: It was undone
+      ansible.builtin.assert:
+        that: [restore_result is changed]
+    - name: Drop what was kept
+      ansible.builtin.include_role: {name: eazepay.ops.restore}
+      vars: {restore_state: absent, restore_databases: [roles_identity]}
+"""
+
+
+def test_a_deployments_databases_there_and_back(sandbox, tmp_path):
+    pg = server(15)
+    pg.run("DROP DATABASE IF EXISTS roles_identity WITH (FORCE)")
+    pg.run("CREATE DATABASE roles_identity")
+    (tmp_path / "node_modules").symlink_to(Path(sandbox["SANDBOX_DIR"], "releases", "node_modules"))
+    shutil.copytree(ROOT / "sandbox/company/services/identity-service", tmp_path / "service")
+    (tmp_path / "play.yml").write_text(PLAY)
+    variables: dict = {"dest": str(tmp_path / "backups"), "directory": str(tmp_path / "service")}
+    for role in ("backup", "migrate", "restore"):
+        variables.update({f"{role}_{name}": value for name, value in pg.login.items()})
+    (tmp_path / "variables.json").write_text(json.dumps(variables))
+    done = subprocess.run(
+        [
+            Path(sys.executable).parent / "ansible-playbook",
+            "-i",
+            "localhost,",
+            "-e",
+            "@variables.json",
+            "play.yml",
+            "-v",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rd-canary" not in done.stdout
+    assert not [name for name in pg.databases() if name.startswith("roles_identity_")]
