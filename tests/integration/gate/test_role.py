@@ -114,5 +114,6 @@ def test_bursts_in_logs_and_logs_that_cannot_be_read(verify):
 
 
 def test_limits_without_a_prometheus_are_refused(verify):
-    code, result, output = verify(verify_slos={"error_rate": {"fail": 0.01}})
+    code, _result, output = verify(verify_slos={"error_rate": {"fail": 0.01}})
     assert code != 0
+    assert "no Prometheus to ask" in " ".join(output.split())

@@ -1,0 +1,177 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The eazepay.ops authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: diagnostics
+short_description: Gather everything about services in trouble into one bundle that names the likely cause
+version_added: 1.0.0
+description:
+  - Writes logs (also those before a restart), descriptions, events, limits and usage, the names of environment
+    variables, and what the database says, into one folder or zip file with an index page.
+  - The likely cause stands at the top. It comes from the causes that M(eazepay.ops.service_rollout) knows, from the
+    logs, and from the database.
+  - Secrets are taken out of all that is written. Only the owner may read the bundle.
+  - What cannot be had is said in its place and stops nothing.
+author:
+  - The eazepay.ops authors (@eazepay)
+extends_documentation_fragment:
+  - eazepay.ops.attributes
+options:
+  dest:
+    description:
+      - Where the bundle is to be; a zip file when it ends in C(.zip), a folder otherwise.
+      - A bundle that is there already is left alone.
+    type: path
+    required: true
+  title:
+    description: What the index page is about, as in C(deploy v1.1.0).
+    type: str
+  services:
+    description: The services.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: What the service is called., type: str, required: true}
+      workload: {description: The name of its workload or Compose service. Its name without it., type: str}
+      kind:
+        description: The kind of its workload.
+        type: str
+        choices: [Deployment, StatefulSet, DaemonSet]
+        default: Deployment
+  target:
+    description: What the services run on.
+    type: str
+    choices: [kubernetes, compose]
+    default: kubernetes
+  kubeconfig:
+    description: The kubeconfig file.
+    type: path
+  context:
+    description: The context of it.
+    type: str
+  namespace:
+    description: The namespace.
+    type: str
+  compose:
+    description: The Compose project.
+    type: dict
+    suboptions:
+      project_src: {description: The project's folder., type: path, required: true}
+      project_name: {description: The project's name., type: str}
+      files: {description: 'The Compose files, relative to the folder.', type: list, elements: str, default: []}
+      env_files: {description: Environment files., type: list, elements: str, default: []}
+      profiles: {description: Profiles to enable., type: list, elements: str, default: []}
+      docker_host: {description: The engine's address., type: str}
+  lines:
+    description: Lines of each log.
+    type: int
+    default: 500
+  login_host:
+    description: Host of the PostgreSQL server. Without it and O(login_unix_socket) no database is asked.
+    type: str
+  login_port:
+    description: Port of the server.
+    type: int
+  login_user:
+    description: Role to ask as; one with pg_monitor sees everything.
+    type: str
+  login_password:
+    description: Password of the role.
+    type: str
+  login_unix_socket:
+    description: Folder of the server's Unix socket.
+    type: path
+  login_db:
+    description: Database to ask.
+    type: str
+    default: postgres
+"""
+
+EXAMPLES = r"""
+- name: What is wrong with the wallet?
+  eazepay.ops.diagnostics:
+    dest: /var/lib/deployments/diagnostics-{{ now(utc=true).strftime('%Y%m%dT%H%M%SZ') }}.zip
+    namespace: production
+    services: [{name: wallet, workload: wallet-service}]
+    login_host: db.example.com
+    login_user: monitor
+    login_password: "{{ database_password }}"
+"""
+
+RETURN = r"""
+dest:
+  description: Where the bundle is.
+  returned: always
+  type: str
+likely_cause:
+  description: What is probably wrong, and what to do. Empty when nothing wrong was found.
+  returned: when a bundle was made
+  type: str
+findings:
+  description: All that was seen, the surest first, each with C(service), C(text), C(next) and C(sure) from 0 to 100.
+  returned: always
+  type: list
+  elements: dict
+services:
+  description: The C(name), C(outcome) and C(cause) of each service.
+  returned: always
+  type: list
+  elements: dict
+files:
+  description: What is in the bundle.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics import bundle
+
+SERVICE = {
+    "name": {"type": "str", "required": True},
+    "workload": {"type": "str"},
+    "kind": {"type": "str", "choices": ["Deployment", "StatefulSet", "DaemonSet"], "default": "Deployment"},
+}
+COMPOSE = {
+    "project_src": {"type": "path", "required": True},
+    "project_name": {"type": "str"},
+    "files": {"type": "list", "elements": "str", "default": []},
+    "env_files": {"type": "list", "elements": "str", "default": []},
+    "profiles": {"type": "list", "elements": "str", "default": []},
+    "docker_host": {"type": "str"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "dest": {"type": "path", "required": True},
+            "title": {"type": "str"},
+            "services": {"type": "list", "elements": "dict", "required": True, "options": SERVICE},
+            "target": {"type": "str", "choices": ["kubernetes", "compose"], "default": "kubernetes"},
+            "kubeconfig": {"type": "path"},
+            "context": {"type": "str"},
+            "namespace": {"type": "str"},
+            "compose": {"type": "dict", "options": COMPOSE},
+            "lines": {"type": "int", "default": 500},
+            "login_host": {"type": "str"},
+            "login_port": {"type": "int"},
+            "login_user": {"type": "str"},
+            "login_password": {"type": "str", "no_log": True},
+            "login_unix_socket": {"type": "path"},
+            "login_db": {"type": "str", "default": "postgres"},
+        },
+        required_if=[("target", "compose", ["compose"])],
+        supports_check_mode=True,
+    )
+    run(module, lambda: bundle.run(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()
