@@ -163,7 +163,7 @@ class Kubernetes(Driver):
             number = int(annotation(one, REVISION) or 0) if service.kind == "Deployment" else int(one["revision"])
             back: Json = {
                 "template": template,
-                "release": annotation(one, RELEASE),
+                "release": "" if never_proved(one) else annotation(one, RELEASE),
                 "cause": annotation(one, CAUSE),
             }
             revision = Revision(
@@ -319,7 +319,7 @@ class Kubernetes(Driver):
         try:
             self.api.patch(WORKLOADS[step.service.kind], step.service.workload, operations, dry_run=True)
         except ApiError as error:
-            if error.status == 409 or "test operation" in error.message.lower() or error.message.startswith("testing"):
+            if conflicting(error):
                 # Its status has moved since it was read; that says nothing against the template.
                 return None
             return self._error("patch", WORKLOADS[step.service.kind], error, step.service.workload).message
@@ -400,8 +400,7 @@ class Kubernetes(Driver):
             try:
                 answer = self.api.patch(resource, workload, operations)
             except ApiError as error:
-                moved = error.status in (409, 422, 500) and attempt + 1 < ATTEMPTS
-                if not moved or (error.status != 409 and "test" not in error.message.lower()):
+                if not conflicting(error) or attempt + 1 == ATTEMPTS:
                     raise self._error("patch", resource, error, workload) from None
                 try:
                     thing = self.api.get(resource, workload)
@@ -557,6 +556,19 @@ def read_record(thing: Mapping[str, Any]) -> Json:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def never_proved(revision: Mapping[str, Any]) -> bool:
+    """Whether this revision's rollout never ended well, so that it is not what was released under its name.
+
+    Only ReplicaSets can tell: ControllerRevisions keep the annotations of the moment they were made.
+    """
+    return revision.get("kind") == "ReplicaSet" and read_record(revision).get("state") == "open"
+
+
+def conflicting(error: ApiError) -> bool:
+    """Whether a patch failed for its test of the resourceVersion: the server's words do not say so, a 422 must do."""
+    return error.status == 409 or (error.status == 422 and "is invalid" not in error.message)
 
 
 def pointer(key: str) -> str:

@@ -255,6 +255,9 @@ def _counts(wanted: int, updated: int, available: int, total: int) -> str:
 
 
 def _with(numbers: Verdict, state: str, cause: Optional[Cause]) -> Verdict:
+    if state == FAILING and cause is not None and cause.code == "not_ready" and not cause.evidence:
+        # No probe has failed yet: it may simply be starting.
+        state = PROGRESSING
     return Verdict(state, cause, numbers.ready, numbers.wanted, numbers.restarts, numbers.detail)
 
 

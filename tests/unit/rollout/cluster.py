@@ -338,7 +338,7 @@ class Cluster:
             key = int(last) if isinstance(where, list) else last
             if one["op"] == "test":
                 if where[key] != one["value"]:
-                    raise Refused(422, "the server rejected our request: testing value failed")
+                    raise Refused(422, "the server rejected our request due to an error in our request")
             elif one["op"] == "remove":
                 del where[key]
             else:

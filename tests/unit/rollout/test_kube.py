@@ -118,3 +118,18 @@ def test_a_signal_between_a_patch_and_its_answer(cluster, tmp_path):
     assert driver.put_back(step)
     assert cluster.image("api") == "shop/api:good1"
     driver.close()
+
+
+def test_an_autoscaler_that_scales_meanwhile_is_no_reason_to_give_up(cluster, tmp_path):
+    cluster.deployment("api")
+    driver = connect({"kubeconfig": cluster.kubeconfig(tmp_path)})
+    wanted = services([{"name": "api", "image": "shop/api:good2"}])
+    (step,) = plan(wanted, driver.observe(wanted)).steps
+    with cluster.lock:
+        thing = cluster.objects["deployments"]["api"]
+        cluster.put("deployments", {**thing, "spec": {**thing["spec"], "replicas": 3}})
+    assert driver.validate(step) is None
+    assert driver.apply(step)
+    assert cluster.image("api") == "shop/api:good2"
+    assert cluster.objects["deployments"]["api"]["spec"]["replicas"] == 3
+    driver.close()
