@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -58,6 +59,13 @@ class Visitor(threading.Thread):
         with urllib.request.urlopen(request, timeout=20) as answer:
             return answer.read().decode()
 
+    def see(self, release: str) -> None:
+        """Waits until the portal was last seen as this release."""
+        deadline = time.monotonic() + 60
+        while self.seen[-1:] != [release]:
+            assert time.monotonic() < deadline, (self.seen, self.wrong)
+            time.sleep(0.05)
+
     def run(self) -> None:
         while not self.stop.wait(0.1):
             try:
@@ -73,19 +81,23 @@ class Visitor(threading.Thread):
                 self.wrong.append(str(error))
 
 
-def deploy(tmp_path, portal, release, **variables):
+def deploy(tmp_path, portal, release, *options, **variables):
     site = {**portal, "env": {"RELEASE": release}}
     given = {"portals_sites": [site], "portals_release": release, "portals_build_cache": str(tmp_path / "cache")}
-    return play(tmp_path, "portals", "portals_result", {**given, **variables})
+    return play(tmp_path, "portals", "portals_result", {**given, **variables}, *options)
 
 
 def test_a_portal_is_built_published_invalidated_proved_and_rolled_back(tmp_path, portal, sandbox):
+    planned = deploy(tmp_path, portal, "v1.0.0", "--check")
+    assert planned.rc == 0, planned.output
+    assert planned.result[0]["changed"] and not (Path(portal["source"]) / "dist").exists()
     first = deploy(tmp_path, portal, "v1.0.0")
     assert first.rc == 0, first.output
     (result,) = first.result
     assert result["changed"] and result["invalidation"] and result["verified"] >= 4
     visitor = Visitor(portal)
     visitor.start()
+    visitor.see("v1.0.0")
     try:
         second = deploy(tmp_path, portal, "v1.1.0")
         assert second.rc == 0, second.output
@@ -103,6 +115,7 @@ def test_a_portal_is_built_published_invalidated_proved_and_rolled_back(tmp_path
         )
         assert back.rc == 0, back.output
         assert back.result[0]["release"] == "v1.0.0" and back.result[0]["verified"] == result["verified"]
+        visitor.see("v1.0.0")
     finally:
         visitor.stop.set()
         visitor.join(60)
