@@ -124,9 +124,9 @@ class Backups:
             restore = tools.find("pg_restore", facts["major"], self.params["bin_dir"], self.verb)
             if self.check:
                 return {"changed": True, "backup": None, "reused": False, "diff": self.diff("", f"a backup of {names}")}
-            with self.server.locked(names):
+            with self.server.locked(names) as connection:
                 folder = self.take(names, facts, dump, existing)
-                manifest = self.prove(folder, level, restore)
+                manifest = self.prove(folder, level, restore, connection)
                 self.folder.mark(folder, manifest, level)
         backup = next(one for one in self.folder.list() if one.path == folder)
         result: Dict[str, Any] = {
@@ -151,8 +151,8 @@ class Backups:
         if not level_reached(found, level):
             if not self.check:
                 restore = tools.find("pg_restore", manifest["server"]["major"], self.params["bin_dir"], self.verb)
-                with self.server.locked(found.databases):
-                    self.prove(found.path, level, restore)
+                with self.server.locked(found.databases) as connection:
+                    self.prove(found.path, level, restore, connection)
                 self.folder.mark(found.path, manifest, level)
             changed = True
             found = found._replace(verified=level)
@@ -330,8 +330,8 @@ class Backups:
             if not self.check and (changed or level == "restore"):
                 if level == "restore":
                     restore = tools.find("pg_restore", self.server.facts()["major"], self.params["bin_dir"], self.verb)
-                    with self.server.locked(backup.databases):
-                        self.prove(backup.path, level, restore, manifest)
+                    with self.server.locked(backup.databases) as connection:
+                        self.prove(backup.path, level, restore, connection, manifest)
                 else:
                     self.read(backup.path, manifest)
                 if changed:
@@ -354,7 +354,12 @@ class Backups:
             )
 
     def prove(
-        self, folder: str, level: str, restore: tools.Tool, manifest: Optional[Dict[str, Any]] = None
+        self,
+        folder: str,
+        level: str,
+        restore: tools.Tool,
+        connection: Any,
+        manifest: Optional[Dict[str, Any]] = None,
     ) -> Dict[str, Any]:
         """Verifies at a level. The checksums of a dump just taken were made by reading all of it."""
         from ..restore.side import scratch
@@ -364,7 +369,9 @@ class Backups:
         if level == LEVELS[1]:
             for one in manifest["databases"]:
                 self.progress.event(f"{one['name']}: trial restore begins")
-                with self.unharmed(), scratch(self.server, one, folder, restore, self.params["jobs"], self.progress):
+                with self.unharmed(), scratch(
+                    self.server, connection, one, folder, restore, self.params["jobs"], self.progress
+                ):
                     pass
         return manifest
 

@@ -95,10 +95,11 @@ def properties(connection: Any, name: str) -> Optional[Dict[str, Any]]:
     return known
 
 
-def create(connection: Any, name: str, like: Dict[str, Any]) -> None:
+def create(connection: Any, name: str, like: Dict[str, Any], limit: int = -1) -> None:
     """An empty database with the encoding and locale of another."""
     values = [like["encoding"], like["collate"], like["ctype"]]
     sql = f"CREATE DATABASE {ident(name)} TEMPLATE template0 ENCODING %s LC_COLLATE %s LC_CTYPE %s"
+    sql += f" CONNECTION LIMIT {int(limit)}"
     if connection.info.server_version >= 150000:
         sql += " LOCALE_PROVIDER = " + {"c": "libc", "i": "icu", "b": "builtin"}[like["provider"]]
         if like["locale"]:

@@ -49,7 +49,8 @@ class Restores:
             with self.server.session() as connection:
                 yield connection
             return
-        with self.server.locked(names), self.server.session() as connection:
+        # The lock's own connection does the work: what it has begun ends before the lock is free.
+        with self.server.locked(names) as connection:
             for name in names:
                 if lift(connection, name):
                     self.progress.event(f"{name}: opened again, a killed run had closed it")

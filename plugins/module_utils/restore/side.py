@@ -18,6 +18,9 @@ from ..postgres.server import Server, connection_string, execute, ident, rows, s
 from .verdict import differences
 
 MARK = "eazepay.ops"
+# The connection limit that a side database is created with. Its note follows a moment later, and a killed run may leave
+# it without; together with the name, this tells whose it is.
+LIMIT = 19471
 
 
 def note(kind: str, of: str, **more: Any) -> str:
@@ -55,6 +58,12 @@ def clear(connection: Any, of: str) -> None:
     for known in ours(connection, of):
         if known["kind"] in ("scratch", "side"):
             drop(connection, known["database"])
+    unnoted = "SELECT datname FROM pg_catalog.pg_database WHERE datconnlimit = %s"
+    for (name,) in rows(connection, unnoted, LIMIT):
+        head, _underscore, token = name.rpartition("_")
+        kind = head.rpartition("_")[2]
+        if kind in ("scratch", "side") and name == shortened(of, f"_{kind}_{token}"):
+            drop(connection, name)
 
 
 def build(
@@ -77,7 +86,7 @@ def build(
     """
     name = shortened(of, f"_{kind}_{secrets.token_hex(4)}")
     try:
-        catalog.create(connection, name, source["properties"])
+        catalog.create(connection, name, source["properties"], LIMIT)
         execute(connection, f"COMMENT ON DATABASE {ident(name)} IS %s", note(kind, of))
         # Nobody else has any business in it.
         execute(connection, f"REVOKE ALL ON DATABASE {ident(name)} FROM PUBLIC")
@@ -118,13 +127,22 @@ def build(
 
 @contextlib.contextmanager
 def scratch(
-    server: Server, source: Dict[str, Any], folder: str, restore: tools.Tool, jobs: int, progress: Progress
+    server: Server,
+    connection: Any,
+    source: Dict[str, Any],
+    folder: str,
+    restore: tools.Tool,
+    jobs: int,
+    progress: Progress,
 ) -> Iterator[str]:
-    """A proved copy of a backed-up database for a while. The caller holds the database's lock."""
-    with server.session() as connection:
-        clear(connection, source["name"])
-        name = build(server, connection, source, folder, restore, jobs, progress, "scratch", source["name"])
-        try:
-            yield name
-        finally:
-            drop(connection, name)
+    """A proved copy of a backed-up database for a while.
+
+    :param connection: the one that holds the database's lock. What it makes is made before the lock is free again, even
+        when this process is killed.
+    """
+    clear(connection, source["name"])
+    name = build(server, connection, source, folder, restore, jobs, progress, "scratch", source["name"])
+    try:
+        yield name
+    finally:
+        drop(connection, name)

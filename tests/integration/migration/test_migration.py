@@ -192,7 +192,7 @@ def test_any_command_and_a_tool_that_lies(pg, tmp_path):
     pg.run("DROP DATABASE IF EXISTS m_command WITH (FORCE)")
     pg.run("CREATE DATABASE m_command")
     tool = [sys.executable, "tool.py"]
-    service = {
+    service: dict = {
         "name": "c", "database": "m_command", "chdir": str(tmp_path), "tool": "command",
         "table": "books", "column": "name", "order_by": "n",
         "commands": {"run": ["true"], "show": ["echo", "one"], "revert": [*tool, "revert"]},
@@ -213,7 +213,7 @@ def test_in_a_container_of_its_own(sandbox, pg):
     pg.run("DROP DATABASE IF EXISTS m_docker WITH (FORCE)")
     pg.run("CREATE DATABASE m_docker")
     tool = ["python3", "-c", TOOL]
-    service = {
+    service: dict = {
         "name": "d", "database": "m_docker", "runner": "docker", "tool": "command", "chdir": "/tmp",
         "image": f"{sandbox['REGISTRY']}/sandbox/base:1", "docker_args": ["--network=host"],
         "table": "books", "column": "name", "order_by": "n",
