@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -42,7 +43,12 @@ def no_services() -> Iterator[None]:
 def apt(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
     argv = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3", *words]
-    return run(argv, check=False, env=environment, timeout=1800)
+    deadline = time.monotonic() + 600
+    while True:  # the lock on the lists has no such option
+        done = run(argv, check=False, env=environment, timeout=1800)
+        if done.returncode == 0 or "Could not get lock" not in done.stdout or time.monotonic() > deadline:
+            return done
+        time.sleep(2)
 
 
 def install(packages: Iterable[str], part: str = "packages") -> None:
