@@ -71,7 +71,8 @@ class Daemon:
                     env={**os.environ, **(env or {}), OWNER: str(self.box.root)},
                     start_new_session=True,
                 )
-            write(self.file, json.dumps({"pid": process.pid, "start": start_time(process.pid), "argv": argv}, default=str))
+            known = {"pid": process.pid, "start": start_time(process.pid), "argv": argv}
+            write(self.file, json.dumps(known, default=str))
         deadline = time.monotonic() + seconds
         why = "it says no"
         while True:

@@ -111,7 +111,8 @@ class Aws(Part):
         with urllib.request.urlopen(f"{URL}/sandbox/distributions?since=0", timeout=5) as answer:
             known = {host for found in json.load(answer) for host in found["hosts"]}
         missing = [f"{name}.eazepay.test" for name in PORTALS if f"{name}.eazepay.test" not in known]
-        return Status(not missing, f"127.0.0.1:{PORT}, pid {pid}" + (f"; without {', '.join(missing)}" if missing else ""))
+        lacking = f"; without {', '.join(missing)}" if missing else ""
+        return Status(not missing, f"127.0.0.1:{PORT}, pid {pid}{lacking}")
 
     def down(self) -> None:
         if self.daemon.pid() is not None:

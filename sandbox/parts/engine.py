@@ -1,4 +1,4 @@
-"""Docker: the machine's own engine where one answers, otherwise Debian's; Compose v2 and buildx for its command line."""
+"""Docker: the machine's own engine where one answers, otherwise Debian's; Compose v2 and buildx for its CLI."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Engine(Part):
         return asked.stdout.strip() if asked.returncode == 0 else ""
 
     def wanted_packages(self) -> tuple[str, ...]:
-        # busybox and mmdebstrap: what the sample services' base image is made of, as none can be counted on to be pulled.
+        # busybox and mmdebstrap make the sample services' base image: none can be counted on to be pulled.
         base = ("busybox-static", "mmdebstrap")
         return base if self.answers() else ("docker.io", "iptables", "iproute2", *base)
 
@@ -91,8 +91,9 @@ class Engine(Part):
             # Copied, as a container must be able to start whatever becomes of the checkout's files.
             fix = self.dir / "drop_oom_score.py"
             write(fix, (Path(__file__).parents[1] / "drop_oom_score.py").read_text())
-            words = {"python": os.path.realpath(sys.executable), "fix": fix, "runc": shutil.which("runc") or "/usr/sbin/runc"}
-            write(wrapper, RUNTIME.format(**{name: shlex.quote(str(word)) for name, word in words.items()}), mode=0o755)
+            runc = shutil.which("runc") or "/usr/sbin/runc"
+            words = {"python": os.path.realpath(sys.executable), "fix": str(fix), "runc": runc}
+            write(wrapper, RUNTIME.format(**{name: shlex.quote(word) for name, word in words.items()}), mode=0o755)
             config |= {"runtimes": {"sandbox": {"path": str(wrapper)}}, "default-runtime": "sandbox"}
         file = self.dir / "daemon.json"
         write(file, json.dumps(config, indent=2) + "\n")
@@ -150,7 +151,7 @@ def fetch_plugin(cache: Path, package: str, folder: Path) -> None:
     if not found:
         apt = shutil.which("apt-get")
         if not apt:
-            raise SandboxError(f"Cannot fetch {package}: this machine has no apt-get. Install Docker's plugins by hand.")
+            raise SandboxError(f"Cannot fetch {package}: this machine has no apt-get. Install it by hand.")
         with tempfile.TemporaryDirectory(prefix="eazepay-apt-") as scratch:
             options = suite_sources(Path(scratch), PLUGIN_SUITE)
             run([apt, "-q", *options, "update"], timeout=600)

@@ -70,20 +70,20 @@ class Postgres(Part):
             raise SandboxError(f"{path} is missing although postgresql-15 was to be installed")
         return path
 
-    def as_postgres(self) -> list[str | Path]:
+    def as_postgres(self) -> list[str]:
         """What comes before a command line so that it does not run as root, which the server refuses."""
         if os.geteuid() != 0:
             return []
         plain = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--inh-caps=-all"]
         if run([*plain, "test", "-x", self.dir], check=False).returncode == 0:
-            return [*plain]
+            return list(plain)
         # The checkout stands in a folder that others cannot enter, such as /root.
-        pass_through = "+dac_read_search"
-        return [*plain[:-1], f"--inh-caps={pass_through}", f"--ambient-caps={pass_through}"]
+        capability = "+dac_read_search"
+        return [*plain[:-1], f"--inh-caps={capability}", f"--ambient-caps={capability}"]
 
     def psql(self, sql: str, database: str = "postgres") -> str:
         """Runs SQL as the superuser, over the socket, and gives its output."""
-        argv = [self.bin("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database]
+        argv: list[str | Path] = [self.bin("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database]
         where = {"PGHOST": str(self.sockets), "PGPORT": str(PORT), "PGUSER": "postgres"}
         password = {"PGPASSWORD": self.box.secret("postgres-superuser"), "PGCONNECT_TIMEOUT": "5"}
         return run(argv, input=sql, env={**os.environ, **where, **password}, cwd="/").stdout
@@ -146,10 +146,14 @@ class Postgres(Part):
         pid = self.daemon.pid()
         if pid is None:
             return Status(False, "not running")
-        count, size = self.psql(
-            "SELECT count(*), pg_size_pretty(sum(pg_database_size(oid))) FROM pg_database "
-            f"WHERE datname IN ({', '.join(repr(name) for name in DATABASES)})"
-        ).strip().split("|")
+        count, size = (
+            self.psql(
+                "SELECT count(*), pg_size_pretty(sum(pg_database_size(oid))) FROM pg_database "
+                f"WHERE datname IN ({', '.join(repr(name) for name in DATABASES)})"
+            )
+            .strip()
+            .split("|")
+        )
         return Status(count == str(len(DATABASES)), f"127.0.0.1:{PORT}, pid {pid}, {count} databases, {size}")
 
     def down(self) -> None:

@@ -170,7 +170,8 @@ class Prometheus(Part):
         http_ok(f"http://127.0.0.1:{ALERTMANAGER}/-/ready")
         targets = self.ask("targets?state=active")["activeTargets"]
         healthy = sum(one["health"] == "up" for one in targets)
-        return Status(True, f"127.0.0.1:{PORT}, pid {pid}, {healthy} of {len(targets)} targets answer; Alertmanager {alerts}")
+        answering = f"{healthy} of {len(targets)} targets answer"
+        return Status(True, f"127.0.0.1:{PORT}, pid {pid}, {answering}; Alertmanager's pid {alerts}")
 
     def down(self) -> None:
         for daemon in (self.daemon, self.alertmanager):

@@ -21,15 +21,15 @@ from sandbox.servers.invalidations import MAX_PATHS, MAX_WILDCARDS, bad_paths, o
 COMPLETES_AFTER = float(os.environ.get("SANDBOX_INVALIDATION_SECONDS", "2"))
 
 
-def completed_at(invalidation: models.Invalidation) -> float:
+def completed_at(invalidation: Any) -> float:
     return float(invalidation.began) + COMPLETES_AFTER
 
 
-def status(invalidation: models.Invalidation) -> str:
+def status(invalidation: Any) -> str:
     return "Completed" if time.time() >= completed_at(invalidation) else "InProgress"
 
 
-def begin(self: models.Invalidation, distribution: models.Distribution, paths: list[str], caller_ref: str) -> None:
+def begin(self: Any, distribution: Any, paths: list[str], caller_ref: str) -> None:
     self.id = models.random_id()
     self.create_time = models.utcnow()
     self.began = time.time()
@@ -76,10 +76,12 @@ def list_invalidations(self: models.CloudFrontBackend, dist_id: str) -> list[mod
 
 
 def mend() -> None:
-    models.Invalidation.__init__ = begin
-    models.Invalidation.status = property(status)
-    models.CloudFrontBackend.create_invalidation = create
-    models.CloudFrontBackend.list_invalidations = list_invalidations
+    invalidation: Any = models.Invalidation
+    invalidation.__init__ = begin
+    invalidation.status = property(status)
+    backend: Any = models.CloudFrontBackend
+    backend.create_invalidation = create
+    backend.list_invalidations = list_invalidations
 
 
 def distributions(since: float) -> list[dict[str, Any]]:
@@ -89,7 +91,7 @@ def distributions(since: float) -> list[dict[str, Any]]:
     for account in list(get_backend("cloudfront").values()):
         for backend in list(account.values()):
             for distribution in list(backend.distributions.values()):
-                config = distribution.distribution_config
+                config: Any = distribution.distribution_config
                 origin = config.Origins["Items"][0]
                 done = [
                     {"at": completed_at(invalidation), "paths": invalidation.paths}

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,14 +30,14 @@ class Kept:
     headers: dict[str, str]
     fetched: float
     seconds: float
-    touched: float = field(default_factory=time.time)
 
 
 def usable(kept: Kept, path: str, invalidations: list[dict[str, Any]], now: float) -> bool:
     """Whether a kept object may still be given: young enough, and no later invalidation names it."""
     if now - kept.fetched >= kept.seconds:
         return False
-    return not any(done["at"] >= kept.fetched and any(matches(p, path) for p in done["paths"]) for done in invalidations)
+    later = [pattern for done in invalidations if done["at"] >= kept.fetched for pattern in done["paths"]]
+    return not any(matches(pattern, path) for pattern in later)
 
 
 class Origin:
@@ -85,16 +85,13 @@ class Cdn(Handler):
         if distribution is None:
             self.answer(403, b"no distribution has this host name\n", "text/plain")
             return
-        if path == "/" and distribution["root_object"]:
-            # CloudFront keeps the root under its own path: invalidating /index.html does not drop /, and the reverse.
-            wanted = "/" + distribution["root_object"]
-        else:
-            wanted = path
+        # CloudFront keeps the root under its own path: invalidating /index.html does not drop /, nor the reverse.
+        wanted = "/" + distribution["root_object"] if path == "/" else path
         now = time.time()
         key = (distribution["id"], path)
         kept = self.cache.get(key)
         if kept and usable(kept, path, distribution["invalidations"], now):
-            self.send(200, kept.headers, kept.body, f"Hit from the CDN\0{int(now - kept.fetched)}")
+            self.send(200, kept.headers, kept.body, "Hit from the CDN", age=int(now - kept.fetched))
             return
         status, given, body = self.origin.get(f"/{distribution['bucket']}{distribution['origin_path']}{wanted}", SIGNED)
         headers = {name: given[name] for name in PASSED_ON if name in given}
@@ -103,7 +100,7 @@ class Cdn(Handler):
             self.cache.pop(key, None)
             if seconds:
                 self.cache[key] = Kept(body, headers, now, seconds)
-        self.send(status, headers, body, "Miss from the CDN\0")
+        self.send(status, headers, body, "Miss from the CDN")
 
     def distribution(self, host: str) -> dict[str, Any] | None:
         oldest = min((kept.fetched for kept in list(self.cache.values())), default=time.time())
@@ -113,11 +110,10 @@ class Cdn(Handler):
                 return dict(found)
         return None
 
-    def send(self, status: int, headers: dict[str, str], body: bytes, cache: str) -> None:
-        result, _, age = cache.partition("\0")
+    def send(self, status: int, headers: dict[str, str], body: bytes, cache: str, age: int = 0) -> None:
         if status == 200 and headers.get("ETag") and headers["ETag"] == self.headers.get("If-None-Match"):
             status, body = 304, b""
-        extra = {"X_Cache": result, "Via": "1.1 sandbox", **({"Age": age} if age else {})}
+        extra = {"X_Cache": cache, "Via": "1.1 sandbox", "Age": str(age)}
         kind = headers.get("Content-Type", "application/octet-stream")
         others = {name: value for name, value in headers.items() if name != "Content-Type"}
         self.answer(status, body, kind, **others, **extra)

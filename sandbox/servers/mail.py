@@ -11,7 +11,7 @@ import threading
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any
+from typing import Any, cast
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
@@ -25,8 +25,7 @@ guard = threading.Lock()
 
 def readable(raw: bytes, sender: str, recipients: list[str]) -> dict[str, Any]:
     """A mail as JSON: who it went to by the envelope, its headers, and its text and HTML parts decoded."""
-    message = message_from_bytes(raw, policy=default)
-    assert isinstance(message, EmailMessage)
+    message = cast(EmailMessage, message_from_bytes(raw, policy=default))
     bodies = {kind: message.get_body((kind,)) for kind in ("plain", "html")}
     return {
         "received": datetime.datetime.now(datetime.timezone.utc).isoformat(),

@@ -4,7 +4,8 @@ POST /services/...            a webhook: any path below /services is one
 POST /api/chat.postMessage    (and chat.update) answers like the Web API
 GET  /messages?path=...       what arrived, oldest first; DELETE forgets it
 POST /behaviour               {"path": "/services/...", "mode": ..., "times": 1, "retry_after": 1, "seconds": 5}
-                              modes: ok, rate_limited (429), error (500), not_ok (200 with ok: false), slow, no_service (404)
+                              modes: ok, rate_limited (429), error (500), not_ok (200 with ok: false), slow,
+                              no_service (404)
 A behaviour is for one path, so tests with a webhook path each do not disturb one another. A refused message is recorded
 with "accepted": false.
 """
@@ -29,7 +30,8 @@ guard = threading.Lock()
 
 def payload(body: bytes, kind: str) -> Any:
     """What was sent: JSON, or a form with the JSON in `payload`."""
-    if kind.startswith("application/x-www-form-urlencoded"):
+    # Some clients name JSON a form, as that is their default.
+    if kind.startswith("application/x-www-form-urlencoded") and not body.lstrip().startswith(b"{"):
         fields = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         return json.loads(fields["payload"]) if "payload" in fields else fields
     return json.loads(body)

@@ -27,7 +27,9 @@ Components: main
 
 
 def test_both_formats_name_the_same_mirror():
-    listed = parse_list("# off\ndeb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian bookworm main contrib # x\n")
+    listed = parse_list(
+        "# off\ndeb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian bookworm main contrib # x\n"
+    )
     assert [(one.uris, one.suites, one.components) for one in listed] == [
         (["http://mirror.example/debian"], ["bookworm"], ["main", "contrib"])
     ]

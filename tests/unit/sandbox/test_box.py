@@ -13,7 +13,7 @@ from sandbox.parts.prometheus import config
 def test_the_env_file_survives_odd_values_and_is_private(tmp_path):
     box = Box(tmp_path)
     box.make()
-    values = {"A": "plain", "B": "it's $HOME; `x` \"y\"", "C": "a=b"}
+    values = {"A": "plain", "B": 'it\'s $HOME; `x` "y"', "C": "a=b"}
     box.write_env(values)
     assert box.read_env() == values
     assert stat.S_IMODE((box.dir / "env").stat().st_mode) == 0o600

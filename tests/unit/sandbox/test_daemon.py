@@ -68,7 +68,9 @@ def test_who_holds_a_port(box):
         assert port_holder(port) is None
         guard_port(box, port, "mail")
         server.listen()
-        pid, _command, owner = port_holder(port)
+        holder = port_holder(port)
+        assert holder
+        pid, _command, owner = holder
         assert pid == os.getpid() and owner is None
         with pytest.raises(SandboxError, match=f"port {port}, which mail needs, is held by pid {pid}"):
             guard_port(box, port, "mail")

@@ -23,6 +23,7 @@ def test_a_mail_is_decoded():
 
 def test_a_message_comes_as_json_or_in_a_form():
     assert slack.payload(b'{"text": "x"}', "application/json") == {"text": "x"}
+    assert slack.payload(b'{"text": "x"}', "application/x-www-form-urlencoded") == {"text": "x"}
     form = urlencode({"payload": '{"text": "x"}'}).encode()
     assert slack.payload(form, "application/x-www-form-urlencoded") == {"text": "x"}
 
