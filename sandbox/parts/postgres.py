@@ -64,11 +64,11 @@ class Postgres(Part):
         if len(f"{self.sockets}/.s.PGSQL.{PORT}") > 100:
             self.sockets = Path("/run/eazepay-ops") / box.id
 
-    def bin(self, name: str) -> Path:
+    def bin(self, name: str) -> str:
         path = Path("/usr/lib/postgresql/15/bin") / name
         if not path.exists():
             raise SandboxError(f"{path} is missing although postgresql-15 was to be installed")
-        return path
+        return str(path)
 
     def as_postgres(self) -> list[str]:
         """What comes before a command line so that it does not run as root, which the server refuses."""
@@ -83,7 +83,7 @@ class Postgres(Part):
 
     def psql(self, sql: str, database: str = "postgres") -> str:
         """Runs SQL as the superuser, over the socket, and gives its output."""
-        argv: list[str | Path] = [self.bin("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database]
+        argv = [self.bin("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database]
         where = {"PGHOST": str(self.sockets), "PGPORT": str(PORT), "PGUSER": "postgres"}
         password = {"PGPASSWORD": self.box.secret("postgres-superuser"), "PGCONNECT_TIMEOUT": "5"}
         return run(argv, input=sql, env={**os.environ, **where, **password}, cwd="/").stdout
@@ -93,7 +93,7 @@ class Postgres(Part):
             self.make_cluster()
             (self.data / "postmaster.pid").unlink(missing_ok=True)  # no server of this cluster runs
             with step(self.name, "starting the server"):
-                argv = [*self.as_postgres(), self.bin("postgres"), "-D", self.data]
+                argv = [*self.as_postgres(), self.bin("postgres"), "-D", str(self.data)]
                 self.daemon.start(argv, lambda: self.psql("SELECT 1") == "1\n", ports=[PORT], cwd=Path("/"))
         wanted = self.state_wanted()
         mark = self.dir / "roles"
@@ -116,7 +116,15 @@ class Postgres(Part):
                 if os.geteuid() == 0:
                     shutil.chown(password, "postgres", "postgres")
                 options = ["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--no-sync"]
-                argv = [*self.as_postgres(), self.bin("initdb"), "-D", self.data, "--pwfile", password, *options]
+                argv = [
+                    *self.as_postgres(),
+                    self.bin("initdb"),
+                    "-D",
+                    str(self.data),
+                    "--pwfile",
+                    str(password),
+                    *options,
+                ]
                 try:
                     run(argv, cwd="/")
                 finally:
