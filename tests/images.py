@@ -1,4 +1,4 @@
-"""Tiny images for tests: a static busybox that serves its version, and may be told to misbehave. Made once a machine."""
+"""Tiny images for tests: a static busybox that serves its version, or misbehaves. Made once a machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def tiny(registry: str, version: str, fault: str = "") -> str:
     image = f"{registry}/t/tiny:{RECIPE}-{version}{f'-{fault}' if fault else ''}"
     with open(Path(tempfile.gettempdir()) / "eazepay-test-images.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if subprocess.run(["docker", "manifest", "inspect", "--insecure", image], capture_output=True).returncode == 0:
+        there = ["docker", "manifest", "inspect", "--insecure", image]
+        if subprocess.run(there, check=False, capture_output=True).returncode == 0:
             return image
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)

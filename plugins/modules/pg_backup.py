@@ -53,6 +53,12 @@ options:
       new one.
     type: str
     default: 24h
+  own_migrations:
+    description:
+      - For each database, the names of the migrations that O(release) itself applied after its backup was taken.
+      - They are no reason to take another backup, for the way back before the release is still the same.
+    type: dict
+    default: {}
   format:
     description: Format of pg_dump. Only V(directory) is written by several processes at once.
     type: str
@@ -241,6 +247,7 @@ SPEC: Dict[str, Any] = {
     "release": {"type": "str", "default": ""},
     "id": {"type": "str"},
     "max_age": {"type": "str", "default": "24h"},
+    "own_migrations": {"type": "dict", "default": {}},
     "format": {"type": "str", "choices": ["directory", "custom"], "default": "directory"},
     "compression": {"type": "str", "default": "auto"},
     "jobs": {"type": "int", "default": 2},

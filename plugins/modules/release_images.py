@@ -159,7 +159,8 @@ images:
       description: How long it took.
       type: float
 digests:
-  description: The services' images by digest, as V({identity: registry.example.com/shop/identity-service@sha256:...}).
+  description: The services' images by digest.
+  sample: {identity: "registry.example.com/shop/identity-service@sha256:0123456789abcdef"}
   returned: always
   type: dict
 """

@@ -26,6 +26,17 @@ def level_reached(backup: Backup, level: str) -> bool:
     return backup.verified is not None and LEVELS.index(backup.verified) >= LEVELS.index(level)
 
 
+def less(migrations: Dict[str, Any], own: Dict[str, Any]) -> Dict[str, Any]:
+    """What each database has applied, by tool, without the migrations named in ``own`` by database."""
+    found = {}
+    for database, tools in migrations.items():
+        rest = {table: [name for name in names if name not in own.get(database, ())] for table, names in tools.items()}
+        # The first migration makes the tool's table: none and an empty one are the same.
+        if any(rest.values()):
+            found[database] = {table: names for table, names in rest.items() if names}
+    return found
+
+
 def reusable(
     backups: Iterable[Backup],
     databases: Sequence[str],
@@ -34,12 +45,15 @@ def reusable(
     migrations: Dict[str, Any],
     max_age: float,
     now: float,
+    own: Optional[Dict[str, Any]] = None,
 ) -> Optional[Backup]:
     """The newest verified backup that spares a new one: of this release, young enough, of the same migrations.
 
     :param migrations: what each database has applied now.
     :param max_age: in seconds; 0 reuses none.
+    :param own: by database, migrations that the release itself applied after its backup: they make it no older.
     """
+    before = less(migrations, own or {})
     fitting = [
         backup
         for backup in backups
@@ -48,7 +62,7 @@ def reusable(
         and sorted(backup.databases) == sorted(databases)
         and backup.release == release
         and backup.system == system
-        and backup.migrations == migrations
+        and less(backup.migrations, {}) == before
         and 0 <= now - backup.created < max_age
     ]
     return max(fitting, key=lambda backup: (backup.created, backup.id), default=None)

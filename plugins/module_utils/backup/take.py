@@ -115,7 +115,16 @@ class Backups:
                     migrations[name] = catalog.migrations(connection)
             system = facts["system_identifier"]
             existing = self.folder.list()
-            found = reusable(existing, names, self.release, system, migrations, self.max_age, time.time())
+            found = reusable(
+                existing,
+                names,
+                self.release,
+                system,
+                migrations,
+                self.max_age,
+                time.time(),
+                self.params["own_migrations"],
+            )
             if found:
                 reused = self.reuse(found, level)
                 if reused:

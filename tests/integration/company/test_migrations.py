@@ -55,7 +55,7 @@ def first(box):
 def following(box, tmp_path_factory):
     """v1.1.0's folder, with the packages where Node looks for them."""
     parent = tmp_path_factory.mktemp("releases")
-    (parent / "node_modules").symlink_to((box.dir / "releases" / "node_modules").resolve())
+    (parent / "node_modules").symlink_to((box.dir / "node_modules").resolve())
     return source.export(box, "main", parent)
 
 

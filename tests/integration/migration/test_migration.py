@@ -25,7 +25,7 @@ FIRST, SECOND = "CreateUsers1735689600000", "IndexPhones1738368000000"
 @pytest.fixture
 def typeorm(sandbox, tmp_path, pg):
     """The sample company's identity service, and an empty database of its own."""
-    modules = Path(sandbox["SANDBOX_DIR"], "releases", "node_modules")
+    modules = Path(sandbox["SANDBOX_DIR"], "node_modules")
     assert modules.is_dir(), "TypeORM is missing: run `make sandbox-up`"
     (tmp_path / "node_modules").symlink_to(modules)
     shutil.copytree(ROOT / "sandbox/company/services/identity-service", tmp_path / "service")

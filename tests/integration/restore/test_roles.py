@@ -57,7 +57,7 @@ def test_a_deployments_databases_there_and_back(sandbox, tmp_path):
     pg = server(15)
     pg.run("DROP DATABASE IF EXISTS roles_identity WITH (FORCE)")
     pg.run("CREATE DATABASE roles_identity")
-    (tmp_path / "node_modules").symlink_to(Path(sandbox["SANDBOX_DIR"], "releases", "node_modules"))
+    (tmp_path / "node_modules").symlink_to(Path(sandbox["SANDBOX_DIR"], "node_modules"))
     shutil.copytree(ROOT / "sandbox/company/services/identity-service", tmp_path / "service")
     (tmp_path / "play.yml").write_text(PLAY)
     variables: dict = {"dest": str(tmp_path / "backups"), "directory": str(tmp_path / "service")}

@@ -99,6 +99,14 @@ def test_a_backup_serves_again_only_when_everything_fits(changes):
     assert not reusable([backup("one", **fitting)], ["a"], "v1", "1", {}, 0, NOW)
 
 
+def test_the_migrations_of_the_release_itself_make_its_backup_no_older():
+    taken = [backup("one", release="v1", age=60.0)]
+    now = (["a"], "v1", "1", {"a": {"migrations": ["x"]}}, float(DAY), NOW)
+    assert not reusable(taken, *now)
+    assert reusable(taken, *now, {"a": ["x"]})
+    assert not reusable(taken, *now, {"a": ["y"], "b": ["x"]})
+
+
 @given(st.integers(min_value=0), st.integers(0, 7), st.dictionaries(st.text(), st.integers() | st.text(), max_size=5))
 def test_no_bit_of_a_manifest_changes_unseen(position, bit, content):
     data = bytearray(text_of({**content, "format": 1}).encode())
