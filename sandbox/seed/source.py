@@ -153,7 +153,7 @@ def export(box: Box, release: str, into: Path | None = None) -> Path:
 
 
 def install_packages(box: Box) -> None:
-    """node_modules above the releases and the source: TypeORM, installed once for all of them and kept by the lock file's hash."""
+    """node_modules above releases and source: TypeORM, installed once for all of them, kept by the lock file's hash."""
     lock = COMPANY / "package-lock.json"
     name = hashlib.sha256(lock.read_bytes() + (COMPANY / "package.json").read_bytes()).hexdigest()[:12]
     kept = box.cache / f"node_modules-{name}"

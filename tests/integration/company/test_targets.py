@@ -17,6 +17,7 @@ def get(url, host):
         return answer.headers, answer.read().decode()
 
 
+@pytest.mark.kubernetes
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_answers_on_kubernetes(sandbox, service):
     assert "KUBERNETES_EDGE_URL" in sandbox, "the cluster is not up"

@@ -5,6 +5,7 @@ import zipfile
 import pytest
 
 from tests.images import tiny
+from tests.integration.announce.play import play
 from tests.integration.rollout.test_compose import Project, docker, served
 
 SECRET = "canary-77aa-secret"
@@ -75,3 +76,22 @@ def test_a_cluster_that_does_not_answer_is_the_finding(module, tmp_path):
     assert not result["failed"], result
     assert "cannot be asked" in result["likely_cause"]
     assert (dest / "index.html").exists()
+
+
+def test_the_role(project, arguments, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("role")
+    played = play(
+        folder,
+        "diagnose",
+        "diagnose_result",
+        {
+            "diagnose_folder": f"{folder}/bundles",
+            "diagnose_name": "now.zip",
+            "diagnose_target": "compose",
+            "diagnose_compose": arguments["compose"],
+            "diagnose_services": [{"name": "shop", "depends_on": []}, {"name": "wallet", "host": "unused"}],
+        },
+    )
+    assert played.rc == 0, played.output
+    assert played.result["likely_cause"].startswith("wallet: the database has no connection left")
+    assert zipfile.is_zipfile(folder / "bundles" / "now.zip")

@@ -127,3 +127,41 @@ def test_input_that_cannot_be_right(module, server):
     assert "comes twice" in result["msg"]
     result = module("health_gate", checks=[{"name": "x", "prometheus": {"url": server.url, "query": "up"}}])
     assert "pass whatever comes" in result["msg"]
+
+
+def test_containers(module, sandbox):
+    import subprocess
+    import uuid
+
+    from tests.images import tiny
+
+    name = f"t_gate_{uuid.uuid4().hex[:8]}"
+    subprocess.run(
+        ["docker", "run", "--detach", "--name", name, tiny(sandbox["REGISTRY"], "v1")], check=True, capture_output=True
+    )
+    try:
+
+        def verdict(**docker):
+            result = module("health_gate", checks=[{"name": "it", "docker": docker}], deadline=0, report_only=True)
+            return result["verdict"]
+
+        assert verdict(container=name) == "pass"
+        subprocess.run(["docker", "kill", name], check=True, capture_output=True)
+        subprocess.run(["docker", "wait", name], check=True, capture_output=True)
+        assert verdict(container=name) == "fail"
+        assert verdict(container="t_gate_none") == "fail"
+        assert verdict(project="t_gate_none", service="none") == "fail"
+        assert verdict(container=name, docker_host="unix:///nonexistent.sock") == "error"
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
+
+
+def test_a_cluster_that_does_not_answer_is_an_error(module, tmp_path):
+    config = tmp_path / "kubeconfig"
+    config.write_text(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n"
+        "clusters: [{name: x, cluster: {server: 'http://127.0.0.1:9'}}]\nusers: [{name: x, user: {}}]\n"
+    )
+    check = {"name": "shop", "kubernetes": {"workload": "shop", "kubeconfig": str(config)}}
+    result = module("health_gate", checks=[check], deadline=0, report_only=True)
+    assert result["verdict"] == "error", result
