@@ -57,7 +57,9 @@ def everything(sandbox) -> dict[str, object]:
         "invalidations": sorted(
             one["Id"]
             for distribution in cloudfront.list_distributions()["DistributionList"]["Items"]
-            for one in cloudfront.list_invalidations(DistributionId=distribution["Id"])["InvalidationList"].get("Items", [])
+            for one in cloudfront.list_invalidations(DistributionId=distribution["Id"])["InvalidationList"].get(
+                "Items", []
+            )
         ),
         "objects": sorted(
             (portal, one["Key"], one["LastModified"].isoformat())
@@ -91,7 +93,10 @@ def test_a_good_release_is_deployed_and_nobody_notices(deployed, sandbox):
     found = everything(sandbox)
     assert found["backups"] and found["invalidations"]
     migrated = subprocess.run(
-        ["psql", "-At", "-d", "wallet", "-c", "SELECT count(*) FROM migrations"], capture_output=True, text=True, check=True
+        ["psql", "-At", "-d", "wallet", "-c", "SELECT count(*) FROM migrations"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert migrated.stdout.strip() == "3"
 
@@ -136,9 +141,36 @@ def test_a_broken_release_is_put_back_and_nobody_notices(deployed, sandbox, rele
 
 
 def test_bad_input_is_refused_before_anything_is_touched(deployed, sandbox):
-    for more, said in ((["-e", "services=identity,nobody"], "Unknown services: nobody"), (["-e", "eazepay_target=vms"], "eazepay_target")):
+    for more, said in (
+        (["-e", "services=identity,nobody"], "Unknown services: nobody"),
+        (["-e", "eazepay_target=vms"], "eazepay_target"),
+    ):
         refused = deploy("v1.1.0", *more)
         assert refused.returncode != 0
         assert said in refused.stdout and "Nothing was touched" in refused.stdout
     refused = deploy("latest")
     assert "Which release?" in refused.stdout
+
+
+def test_a_release_that_fails_its_smoke_test_is_put_back_with_its_portals(deployed, sandbox):
+    flow = {
+        "name": "nobody pays",
+        "service": "identity",
+        "steps": [{"name": "look", "path": "/health", "status": [418]}],
+    }
+    with Traffic(sandbox["COMPOSE_EDGE_URL"], hosts()) as traffic:
+        traffic.await_sent(20)
+        done = deploy("v1.2.0-slow", "-e", json.dumps({"eazepay_flows": [flow]}))
+    assert done.returncode != 0
+    screen = done.stdout[done.stdout.index("Summary of the failure") :]
+    assert "FAILED in step verify" in screen and "nobody pays" in screen, screen
+    assert "Put back and proved healthy: identity, biometric, wallet, transaction, agent, ussd" in screen, screen
+    assert traffic.result.failed == 0, traffic.result.summary()
+    assert set(versions(sandbox).values()) == {"v1.1.0"}
+    for portal in ("admin", "customer"):
+        assert "v1.1.0" in get(f"{sandbox['CDN_URL']}/version.json", f"{portal}.eazepay.test")
+
+
+def test_a_quick_rollback_needs_no_input(deployed, sandbox):
+    done = deploy("v1.1.0", playbook="playbooks/rollback.yml")
+    assert done.returncode != 0 and "the ledger knows no good release" in done.stdout, done.stdout[-3000:]
