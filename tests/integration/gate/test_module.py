@@ -162,6 +162,6 @@ def test_a_cluster_that_does_not_answer_is_an_error(module, tmp_path):
         "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n"
         "clusters: [{name: x, cluster: {server: 'http://127.0.0.1:9'}}]\nusers: [{name: x, user: {}}]\n"
     )
-    check = {"name": "shop", "kubernetes": {"workload": "shop", "kubeconfig": str(config)}}
+    check = {"name": "shop", "kubernetes": {"workload": "shop", "kubeconfig": str(config), "timeout": 3}}
     result = module("health_gate", checks=[check], deadline=0, report_only=True)
     assert result["verdict"] == "error", result
