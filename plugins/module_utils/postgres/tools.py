@@ -15,10 +15,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..common.errors import OpsError
 from ..common.process import kill, run, tail
+from .server import OPEN_FILES
 
 FOLDERS = (
     "/usr/lib/postgresql/*/bin",  # Debian
@@ -100,6 +101,12 @@ def die_with_parent() -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def inherited(env: Dict[str, str]) -> Tuple[int, ...]:
+    """The open file in which a child finds the password, if that is where it is."""
+    folder, _slash, number = env.get("PGPASSFILE", "").rpartition("/")
+    return (int(number),) if folder == OPEN_FILES and number.isdigit() else ()
+
+
 def work(
     argv: List[str],
     env: Dict[str, str],
@@ -121,6 +128,7 @@ def work(
             stderr=errors,
             env=env,
             start_new_session=True,
+            pass_fds=inherited(env),
             preexec_fn=die_with_parent,  # noqa: PLW1509
         )
         try:

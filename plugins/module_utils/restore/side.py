@@ -12,6 +12,7 @@ import os
 import secrets
 from typing import Any, Dict, Iterator, List, Optional
 
+from ..common.errors import OpsError
 from ..common.progress import Progress
 from ..postgres import catalog, tools
 from ..postgres.server import Server, connection_string, execute, ident, rows, scalar, shortened
@@ -91,13 +92,13 @@ def build(
         # Nobody else has any business in it.
         execute(connection, f"REVOKE ALL ON DATABASE {ident(name)} FROM PUBLIC")
         argv = [restore.path, "--no-password", "--exit-on-error", f"--jobs={jobs}", "-d", connection_string(name)]
-        failed = lambda cause: server.error(  # noqa: E731
-            cause,
-            "A missing role is in the backup's globals.sql. The live database was not touched."
-            if "role" in cause
-            else "The live database was not touched.",
-            object=f"database {source['name']!r}",
-        )
+
+        def failed(cause: str) -> OpsError:
+            remedy = "A missing role is in the backup's globals.sql. " if "role" in cause else ""
+            return server.error(
+                cause, remedy + "The live database was not touched.", object=f"database {source['name']!r}"
+            )
+
         total = sum(source["contents"]["rows"].values())
 
         def tick() -> None:

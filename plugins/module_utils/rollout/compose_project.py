@@ -260,7 +260,7 @@ class Board:
     def steady(self, seconds: float) -> Mapping[str, bool]:
         """Which containers have run for so long without being started again."""
         now = time.monotonic()
-        return {key: now - since >= seconds for key, (_, since) in dict(self.steady_since).items()}
+        return {key: now - since >= seconds for key, (dummy, since) in dict(self.steady_since).items()}
 
     def wait(self, version: int, timeout: float) -> int:
         """Blocks until something newer than ``version`` was seen."""

@@ -115,7 +115,7 @@ def one_shot(name: str, services: Mapping[str, Mapping[str, Any]], before: Seque
         if needed.get("condition") == "service_completed_successfully":
             return True
     mine = services.get(name) or {}
-    policy = str(mine.get("restart") or "no").split(":")[0]
+    policy = str(mine.get("restart") or "no").split(":", maxsplit=1)[0]
     check = mine.get("healthcheck") or {}
     if policy not in ("no", "on-failure") or (check and not check.get("disable")) or mine.get("ports"):
         return False
@@ -178,7 +178,7 @@ def judge(target: Target, containers: Sequence[Container], steady: Mapping[str, 
     # An old one that has ended says nothing any more.
     old = [one for one in containers if not target.matches(one) and one.alive]
     faults = [fault(one, target, bool(steady.get(one.id))) for one in mine]
-    well = sum(state == HEALTHY for state, _ in faults)
+    well = sum(fault[0] == HEALTHY for fault in faults)
     restarts = sum(one.restarts for one in mine)
     detail = f"{well} of {target.replicas} healthy" + (f", {len(old)} old to go" if old else "")
     state, cause = max(faults, key=lambda one: SEVERITY[one[0]], default=(PROGRESSING, None))

@@ -128,7 +128,7 @@ class Kubernetes(Driver):
         record = read_record(thing)
         before = record.get("before") or {}
         open_ = record.get("state") == "open" and record.get("to") == fingerprint(template) and before.get("template")
-        _, unfinished_images = containers(before.get("template") or {}) if open_ else ((), {})
+        dummy, unfinished_images = containers(before.get("template") or {}) if open_ else ((), {})
         return State(
             name=service.name,
             images=images,
@@ -170,7 +170,7 @@ class Kubernetes(Driver):
                 str(number), containers(template)[1], back["release"], back, fingerprint(template) == now
             )
             found.append((number, revision))
-        return [revision for _, revision in sorted(found, key=lambda pair: -pair[0])]
+        return [revision for dummy, revision in sorted(found, key=lambda pair: -pair[0])]
 
     def _owned(self, thing: Json) -> List[Json]:
         plural = (REPLICA_SETS if thing["kind"] == "Deployment" else CONTROLLER_REVISIONS).plural
@@ -253,7 +253,7 @@ class Kubernetes(Driver):
         return self._name_of(uid)
 
     def _name_of(self, uid: str) -> Set[str]:
-        for _ in range(4):
+        for dummy in range(4):
             if uid in self.uids:
                 return {self.uids[uid]}
             thing = next((kind[uid] for kind in self.objects.values() if uid in kind), None)
@@ -488,7 +488,7 @@ class Kubernetes(Driver):
                     count = event.get("count") or 1
                     text = f"{one['kind']} {one['metadata']['name']}: {event.get('reason')}: {event.get('message', '')}"
                     told.append((str(at), f"{text}{f' (x{count})' if count > 1 else ''}"))
-        events = [text for _, text in sorted(told)][-12:]
+        events = [text for dummy, text in sorted(told)][-12:]
         return {"events": events, "logs": self._logs(seen)}
 
     def _logs(self, seen: Seen) -> List[Dict[str, str]]:

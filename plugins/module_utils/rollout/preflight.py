@@ -196,7 +196,7 @@ def _budgets(api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]]) -> L
     if isinstance(budgets, ApiError):
         return []
     problems = []
-    for step, template, _ in acting:
+    for step, template, dummy in acting:
         labels = (template.get("metadata") or {}).get("labels") or {}
         for budget in budgets:
             wanted = ((budget.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}

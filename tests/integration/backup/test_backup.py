@@ -256,6 +256,16 @@ def test_the_password_is_nowhere(pg, tmp_path):
     assert wrong["failed"] and "rd-canary" not in json.dumps(wrong, ensure_ascii=False)
 
 
+def test_a_killed_run_leaves_no_password_behind(pg, tmp_path):
+    process, holder = blocked_dump(pg, tmp_path / "b", "t_hidden", lock_wait_timeout=120, env={"TMPDIR": str(tmp_path)})
+    until(lambda: waits_for_lock(pg, "t_hidden"), "pg_dump waits")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    holder.close()
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or b"rd-canary" not in file.read_bytes(), file
+
+
 def test_two_backups_at_once_make_one(pg, tmp_path):
     pg.make("t_twice", rows=500)
     arguments = {"dest": str(tmp_path), "databases": ["t_twice"], "release": "v1", "lock_timeout": 120, **pg.login}
