@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..common.errors import InputError, MissingLibrary, OpsError
 
+MISSING = ""
 try:
     import psycopg2
     import psycopg2.extensions
