@@ -56,6 +56,8 @@ TOOLS = {
     ),
     "command": Tool([], [], [], "", "", "", r"^(\S+)\s*$", False, "list", False),
 }
+# Tools colour what they print where they believe that a person looks on, under CI=true for one.
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 CLASS = re.compile(r"\bclass\s+([A-Za-z_$][\w$]*\d{13})\b")
 TELLING = re.compile(r"\b(error|exception)\b *:|\bfailed\b|does not exist", re.I)
 STACK = re.compile(r"^\s+at .+:\d+:\d+\)?\n?", re.M)
@@ -64,7 +66,7 @@ PARAMETERS = re.compile(r"(--\s*PARAMETERS:|\[?parameters:).*", re.I)
 
 def known_names(tool: Tool, output: str) -> List[str]:
     """The migrations that the code has, oldest first, from what ``show`` printed."""
-    names = list(dict.fromkeys(re.findall(tool.pattern, output, re.M)))
+    names = list(dict.fromkeys(re.findall(tool.pattern, ANSI.sub("", output), re.M)))
     return names[::-1] if tool.newest_first else names
 
 
