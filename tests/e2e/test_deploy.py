@@ -122,6 +122,7 @@ def test_check_mode_touches_nothing(deployed, sandbox):
     assert everything(sandbox) == before
 
 
+@pytest.mark.pending
 @pytest.mark.parametrize(
     ("release", "reason"),
     [
@@ -157,6 +158,7 @@ def test_bad_input_is_refused_before_anything_is_touched(deployed, sandbox):
     assert "Which release?" in refused.stdout
 
 
+@pytest.mark.pending
 def test_a_release_that_fails_its_smoke_test_is_put_back_with_its_portals(deployed, sandbox):
     flow = {
         "name": "nobody pays",
@@ -176,6 +178,7 @@ def test_a_release_that_fails_its_smoke_test_is_put_back_with_its_portals(deploy
         assert "v1.1.0" in get(f"{sandbox['CDN_URL']}/version.json", f"{portal}.eazepay.test")
 
 
+@pytest.mark.pending
 def test_a_quick_rollback_needs_no_input(deployed, sandbox):
     done = deploy("v1.2.0-slow")
     assert done.returncode == 0, done.stdout[-5000:]
