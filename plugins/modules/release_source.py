@@ -42,7 +42,7 @@ options:
   branch:
     description: The branch whose head a new tag gets. The remote's main branch by default.
     type: str
-  message:
+  tag_message:
     description: The message of a new tag.
     type: str
   dest:
@@ -115,7 +115,7 @@ def main() -> None:
             "remote": {"type": "str", "default": "origin"},
             "revision": {"type": "str"},
             "branch": {"type": "str"},
-            "message": {"type": "str"},
+            "tag_message": {"type": "str"},
             "dest": {"type": "path"},
             "timeout": {"type": "int", "default": 300},
         },

@@ -154,7 +154,7 @@ class Source:
                         f"GIT_COMMITTER_{key}": value
                         for key, value in (("NAME", "Release"), ("EMAIL", "release@localhost"))
                     }
-                message = self.params.get("message") or f"Release {self.release}"
+                message = self.params.get("tag_message") or f"Release {self.release}"
                 self._git("tag", "--annotate", "--message", message, self.release, wanted, env=who)
             try:
                 self._git("push", "--quiet", self.remote, f"refs/tags/{self.release}")
