@@ -193,7 +193,7 @@ def option(name: str, description: str, indent: int, required: bool) -> str:
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = "options:\n" + option("checks", "What is asked, all at once. Each names one kind.", 2, True)
+    DOCUMENTATION: str = "options:\n" + option("checks", "What is asked, all at once. Each names one kind.", 2, True)
 
     MONITOR = """
 options:
