@@ -195,7 +195,7 @@ def option(name: str, description: str, indent: int, required: bool) -> str:
 class ModuleDocFragment:
     DOCUMENTATION: str = "options:\n" + option("checks", "What is asked, all at once. Each names one kind.", 2, True)
 
-    MONITOR = """
+    MONITOR: str = """
 options:
   monitor:
     description:
