@@ -55,7 +55,11 @@ http:
     method: {{description: 'The method.', type: str, default: GET}}
     status: {{description: 'The statuses that are good.', type: list, elements: int, default: [200]}}
     bearer_token: {{description: 'A token to send.', type: str}}
-    redirects: {{description: 'Whether redirects are followed. A refused one is judged by its own status.', type: str, choices: [refuse, follow], default: refuse}}
+    redirects:
+      description: Whether redirects are followed. A refused one is judged by its own status.
+      type: str
+      choices: [refuse, follow]
+      default: refuse
     max_redirects: {{description: 'How many redirects are followed.', type: int, default: 5}}
     max_bytes: {{description: 'How large a body may be; also once it is unpacked.', type: int, default: 1048576}}
     timeout: {{description: 'Seconds for everything together; of a scenario, for all its steps.', type: float, default: 5}}
