@@ -36,10 +36,8 @@ class Compose:
         if not ids:
             return {}
         containers = json.loads(run(["docker", "inspect", *ids]).stdout)
-        return {
-            one["Config"]["Labels"]["com.docker.compose.service"]: release_of(one["Config"]["Image"], one["Config"]["Labels"])
-            for one in containers
-        }
+        configs = [one["Config"] for one in containers]
+        return {one["Labels"]["com.docker.compose.service"]: release_of(one["Image"], one["Labels"]) for one in configs}
 
     def versions(self) -> dict[str, str]:
         """What runs: release by short name."""
@@ -93,6 +91,6 @@ class Compose:
 
 
 def release_of(image: str, labels: dict[str, str] | None = None) -> str:
-    """The label of the image says it; otherwise the tag: `localhost:5000/eazepay/x-service:v1.1.0@sha256:...` -> `v1.1.0`."""
+    """The image's label says it; otherwise its tag: `localhost:5000/eazepay/x-service:v1.1.0@sha256:...` -> `v1.1.0`."""
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
     return (labels or {}).get("org.opencontainers.image.version") or tag or "an untagged image"
