@@ -91,6 +91,6 @@ class Compose:
 
 
 def release_of(image: str, labels: dict[str, str] | None = None) -> str:
-    """The image's label says it; otherwise its tag: `localhost:5000/eazepay/x-service:v1.1.0@sha256:...` -> `v1.1.0`."""
+    """The image's label says it; else its tag: `localhost:5000/eazepay/x-service:v1.1.0@sha256:...` -> `v1.1.0`."""
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
     return (labels or {}).get("org.opencontainers.image.version") or tag or "an untagged image"
