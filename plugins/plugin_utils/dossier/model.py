@@ -90,7 +90,8 @@ def document(run: Mapping[str, Any], events: Sequence[Json]) -> Optional[Json]:
     :param run: ``began`` and ``ended`` in seconds since 1970, ``failed``, ``check``, ``playbook``, ``environment``,
         ``name`` and ``stat``, what the playbook itself says of the run.
     """
-    if not any(acting(one) for one in events):
+    # A run that says what it is has its page even when it failed before it did anything.
+    if not run.get("stat") and not any(acting(one) for one in events):
         return None
     events = [dict(one) for one in events]
     root = _root(events) if run.get("failed") else None

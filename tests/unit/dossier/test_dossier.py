@@ -195,6 +195,14 @@ def test_runs_that_do_nothing_leave_no_page():
     assert model.event("x", "ansible.builtin.debug", "h", "", 0, 1, "ok", {"msg": "hello"}) is None
 
 
+def test_a_run_that_failed_before_it_did_anything_has_a_page():
+    events = [
+        make("release_ledger", {"msg": "Failed to lock shop: run-1 holds it. Wait."}, outcome="failed", state="locked")
+    ]
+    page = render.page(model.document(run(failed=True, stat={"purpose": "deploy v2"}), events))
+    assert "run-1 holds it" in page
+
+
 def test_only_what_is_named_is_kept():
     event = make(
         "service_rollout", {"services": [], "password": "geheim-1", "diff": "geheim-2"}, login_password="geheim-3"
