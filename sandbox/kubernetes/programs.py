@@ -10,6 +10,7 @@ API, ETCD, ETCD_PEER = 16443, 12379, 12380
 CONTROLLER_MANAGER, SCHEDULER = 10257, 10259
 KUBELET, KUBELET_HEALTH, KUBELET_READ = 10250, 10248, 10255
 PROXY_HEALTH, PROXY_METRICS = 10256, 10249
+PODS = 16444
 NODE = "localhost"  # as a host name, so that logs and exec reach the kubelet on loopback
 PAUSE = "sandbox/pause:1"
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import ssl
+import sys
 import tarfile
 import tempfile
 import urllib.parse
@@ -24,6 +25,7 @@ from sandbox.kubernetes import build, network, programs
 from sandbox.parts import Part, Status
 
 EDGE_PORT = 30080
+NAMESPACE, METRICS_PORT = "eazepay", 8080  # whose pods Prometheus scrapes
 # What kubelet and kube-proxy change of the machine; put back at the end.
 SETTINGS = (
     "kernel/panic",
@@ -52,6 +54,7 @@ class Kubernetes(Part):
         self.kubeconfig = self.dir / "kubeconfig"
         self.foreign_mark = self.dir / "foreign"
         self.daemons = {name: Daemon(box, name) for name in ("etcd", *build.PROGRAMS[:5])}
+        self.pods = Daemon(box, "pods")
 
     def foreign(self) -> str:
         """The kubeconfig of a cluster that takes this one's place; empty when there is none."""
@@ -120,7 +123,20 @@ class Kubernetes(Part):
                 if name == "kube-apiserver":
                     self.write_kubeconfig()
         await_ready(self.namespace_ready, 120, "the namespace default")
+        self.tell_pods(str(self.kubeconfig))
         self.link_kubectl()
+
+    def tell_pods(self, kubeconfig: str) -> None:
+        """Prometheus learns from this server which pods to scrape."""
+        if self.pods.pid() is None:
+            words = [str(programs.PODS), kubeconfig, NAMESPACE, str(METRICS_PORT)]
+            with step(self.name, "starting the list of pods for Prometheus"):
+                self.pods.start(
+                    [sys.executable, "-m", "sandbox.servers.pods", *words],
+                    lambda: http_ok(f"http://127.0.0.1:{programs.PODS}/"),
+                    ports=[programs.PODS],
+                    cwd=self.box.root,
+                )
 
     def use_foreign(self, kubeconfig: str) -> None:
         """Takes a cluster that the user's KUBECONFIG names, if it is on this machine."""
@@ -133,6 +149,7 @@ class Kubernetes(Part):
         write(self.foreign_mark, f"{kubeconfig}\n")
         nodes = len(self.ask("/api/v1/nodes")["items"])
         say(self.name, f"the cluster at {server} is used, as KUBECONFIG names it ({nodes} nodes)")
+        self.tell_pods(kubeconfig)
 
     def make_keys(self) -> None:
         """The token that is root's, the key of service accounts, and what the API server shows to the kubelet."""
@@ -237,6 +254,7 @@ class Kubernetes(Part):
         return Status(ready, f"{version}, {where}, node {node}, {running} of {len(pods)} pods run")
 
     def down(self) -> None:
+        self.pods.stop()
         if self.foreign_mark.exists():
             say(self.name, f"left alone: the cluster of {self.foreign()}")
             self.foreign_mark.unlink()
@@ -273,10 +291,15 @@ class Kubernetes(Part):
     def env(self) -> dict[str, str]:
         if self.foreign_mark.exists():
             host = urllib.parse.urlsplit(server_of(self.foreign())).hostname
-            return {"KUBECONFIG": self.foreign(), "KUBERNETES_EDGE_URL": f"http://{host}:{EDGE_PORT}"}
+            return {
+                "PODS_URL": f"http://127.0.0.1:{programs.PODS}/",
+                "KUBECONFIG": self.foreign(),
+                "KUBERNETES_EDGE_URL": f"http://{host}:{EDGE_PORT}",
+            }
         if self.daemons["kube-apiserver"].pid() is None or not self.kubeconfig.exists():
             return {}
         return {
+            "PODS_URL": f"http://127.0.0.1:{programs.PODS}/",
             "KUBECONFIG": str(self.kubeconfig),
             "KUBERNETES_EDGE_URL": f"http://127.0.0.1:{EDGE_PORT}",
             "CADVISOR_URL": f"http://127.0.0.1:{programs.KUBELET_READ}/metrics/cadvisor",
