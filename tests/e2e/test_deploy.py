@@ -3,75 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import urllib.request
-from pathlib import Path
 
-import boto3
 import pytest
 
 from sandbox.traffic import Traffic
 from tests.conftest import ROOT
-
-SERVICES = ("identity", "biometric", "wallet", "transaction", "agent", "ussd")
-
-
-def playbook(name: str, *more: str) -> subprocess.CompletedProcess:
-    """Runs a playbook as a user does."""
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    return subprocess.run(
-        [program, f"playbooks/{name}", "-i", "inventories/local", *more],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-    )
-
-
-def deploy(release: str, *more: str) -> subprocess.CompletedProcess:
-    return playbook("deploy.yml", "-e", f"release={release}", *more)
-
-
-def get(url: str, host: str) -> str:
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=30) as answer:
-        return answer.read().decode()
-
-
-def versions(sandbox) -> dict[str, str]:
-    return {
-        name: json.loads(get(f"{sandbox['COMPOSE_EDGE_URL']}/version", f"{name}.eazepay.test"))["version"]
-        for name in SERVICES
-    }
-
-
-def hosts() -> list[str]:
-    return [f"{name}.eazepay.test" for name in SERVICES]
-
-
-def everything(sandbox) -> dict[str, object]:
-    """What a second run must leave alone."""
-    ids = ["docker", "ps", "-q", "--no-trunc", "--filter", "label=com.docker.compose.project=eazepay"]
-    cloudfront, s3 = boto3.client("cloudfront"), boto3.client("s3")
-    return {
-        "containers": sorted(subprocess.run(ids, capture_output=True, text=True, check=True).stdout.split()),
-        "backups": sorted(path.parent.name for path in Path(sandbox["SANDBOX_DIR"], "backups").glob("*/manifest.json")),
-        "invalidations": sorted(
-            one["Id"]
-            for distribution in cloudfront.list_distributions()["DistributionList"]["Items"]
-            for one in cloudfront.list_invalidations(DistributionId=distribution["Id"])["InvalidationList"].get(
-                "Items", []
-            )
-        ),
-        "objects": sorted(
-            (portal, one["Key"], one["LastModified"].isoformat())
-            for portal in ("admin", "customer")
-            for one in s3.list_objects_v2(Bucket=f"eazepay-{portal}-portal")["Contents"]
-        ),
-    }
+from tests.deployments import deploy, everything, get, hosts, playbook, versions
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +19,7 @@ def deployed(sandbox):
     subprocess.run(
         [sys.executable, "-m", "sandbox", "seed", "--target", "compose", "--reset"], cwd=ROOT, check=True, timeout=600
     )
-    assert set(versions(sandbox).values()) == {"v1.0.0"}
+    assert set(versions(sandbox["COMPOSE_EDGE_URL"]).values()) == {"v1.0.0"}
     with Traffic(sandbox["COMPOSE_EDGE_URL"], hosts()) as traffic:
         traffic.await_sent(20)
         done = deploy("v1.1.0")
@@ -91,7 +30,7 @@ def test_a_good_release_is_deployed_and_nobody_notices(deployed, sandbox):
     done, users = deployed
     assert done.returncode == 0, done.stdout[-5000:]
     assert users.failed == 0, users.summary()
-    assert set(versions(sandbox).values()) == {"v1.1.0"}
+    assert set(versions(sandbox["COMPOSE_EDGE_URL"]).values()) == {"v1.1.0"}
     for portal in ("admin", "customer"):
         assert "v1.1.0" in get(f"{sandbox['CDN_URL']}/version.json", f"{portal}.eazepay.test")
     assert "deploy v1.1.0 on local (compose): done" in done.stdout
@@ -142,7 +81,7 @@ def test_a_broken_release_is_put_back_and_nobody_notices(deployed, sandbox, rele
     assert "Next:" in screen
     assert "Traceback" not in done.stdout + done.stderr
     assert traffic.result.failed == 0, traffic.result.summary()
-    assert set(versions(sandbox).values()) == {"v1.1.0"}
+    assert set(versions(sandbox["COMPOSE_EDGE_URL"]).values()) == {"v1.1.0"}
     assert "v1.1.0" in get(f"{sandbox['CDN_URL']}/version.json", "admin.eazepay.test")
 
 
@@ -173,7 +112,7 @@ def test_a_release_that_fails_its_smoke_test_is_put_back_with_its_portals(deploy
     assert "FAILED in step verify" in screen and "nobody pays" in screen, screen
     assert "Put back and proved healthy: identity, biometric, wallet, transaction, agent, ussd" in screen, screen
     assert traffic.result.failed == 0, traffic.result.summary()
-    assert set(versions(sandbox).values()) == {"v1.1.0"}
+    assert set(versions(sandbox["COMPOSE_EDGE_URL"]).values()) == {"v1.1.0"}
     for portal in ("admin", "customer"):
         assert "v1.1.0" in get(f"{sandbox['CDN_URL']}/version.json", f"{portal}.eazepay.test")
 
@@ -182,11 +121,11 @@ def test_a_release_that_fails_its_smoke_test_is_put_back_with_its_portals(deploy
 def test_a_quick_rollback_needs_no_input(deployed, sandbox):
     done = deploy("v1.2.0-slow")
     assert done.returncode == 0, done.stdout[-5000:]
-    assert set(versions(sandbox).values()) == {"v1.2.0-slow"}
+    assert set(versions(sandbox["COMPOSE_EDGE_URL"]).values()) == {"v1.2.0-slow"}
     with Traffic(sandbox["COMPOSE_EDGE_URL"], hosts()) as traffic:
         traffic.await_sent(20)
         back = playbook("rollback.yml")
     assert back.returncode == 0, back.stdout[-5000:]
     assert "Back at v1.1.0" in back.stdout
-    assert set(versions(sandbox).values()) == {"v1.1.0"}
+    assert set(versions(sandbox["COMPOSE_EDGE_URL"]).values()) == {"v1.1.0"}
     assert traffic.result.failed == 0, traffic.result.summary()
