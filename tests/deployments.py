@@ -30,8 +30,27 @@ def playbook(name: str, *more: str) -> subprocess.CompletedProcess:
     )
 
 
-def deploy(release: str, *more: str) -> subprocess.CompletedProcess:
-    return playbook("deploy.yml", "-e", f"release={release}", *more)
+# A machine that runs all tests is slow now and then; only what is seconds slow is taken for the release's fault here.
+SLOS = {"error_rate": {"warn": 0.001, "fail": 0.01}, "p95_seconds": {"warn": 0.1, "fail": 5}}
+
+
+def deploy(release: str, *more: str, **variables: object) -> subprocess.CompletedProcess:
+    """A deployment. ``variables`` are extra variables of any type."""
+    given = json.dumps({"eazepay_slos": SLOS, **variables})
+    return playbook("deploy.yml", "-e", f"release={release}", "-e", given, *more)
+
+
+def screen(done: subprocess.CompletedProcess) -> str:
+    """The last screen of a deployment that failed."""
+    assert done.returncode != 0, done.stdout[-5000:]
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout[done.stdout.rindex("TASK [Summary of the failure]") :]
+
+
+def records(sandbox) -> list[dict]:
+    """What the ledger knows, the latest run last."""
+    folder = Path(sandbox["SANDBOX_DIR"], "ledger", "records")
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
 
 
 def get(url: str, host: str) -> str:
