@@ -21,7 +21,6 @@ class Part:
 
     name = ""
     needs: tuple[str, ...] = ()  # the parts that are brought up first
-    optional = False  # `up` without names leaves it out
     packages: tuple[str, ...] = ()  # Debian packages; installed for all parts in one call, before install()
 
     def __init__(self, box: Box):
