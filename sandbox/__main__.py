@@ -1,4 +1,4 @@
-"""`python -m sandbox up|status|down|seed|traffic`."""
+"""`python -m sandbox up|prepare|status|down|seed|traffic`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ def up(box: Box, parts: dict[str, Part], wanted: list[str]) -> int:
     return 0
 
 
+def prepare(box: Box, parts: dict[str, Part], wanted: list[str]) -> int:
+    """What `up` would have to install, download and build; nothing is started."""
+    began = time.monotonic()
+    box.make()
+    order = [parts[name] for name in with_needs(wanted, {name: part.needs for name, part in parts.items()})]
+    with box.lock("packages"):
+        packages.install(name for part in order for name in part.wanted_packages())
+    for part in order:
+        with box.lock(part.name):
+            part.install()
+    say("prepare", f"{', '.join(part.name for part in order)} ({time.monotonic() - began:.0f} s)")
+    return 0
+
+
 def export(box: Box, parts: dict[str, Part]) -> None:
     values = {"SANDBOX_DIR": str(box.dir)}
     for part in parts.values():
@@ -41,16 +55,17 @@ def settle(parts: dict[str, Part]) -> None:
         part.settle()
 
 
-def status(parts: dict[str, Part], wanted: list[str]) -> int:
+def status(parts: dict[str, Part], named: list[str]) -> int:
     down = []
-    for name in wanted:
+    for name in named or parts:
         try:
             found = parts[name].status()
             up_now, detail = found.up, found.detail
         except Exception as error:
             up_now, detail = False, f"{type(error).__name__}: {error}"
-        print(f"{name:12} {'up' if up_now else 'DOWN':5} {detail}", flush=True)
-        down += [] if up_now else [name]
+        asked = name in named or not parts[name].optional
+        print(f"{name:12} {'up' if up_now else 'DOWN' if asked else '-':5} {detail}", flush=True)
+        down += [name] if asked and not up_now else []
     return 1 if down else 0
 
 
@@ -90,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
-        ("up", "start parts (all of them, unless named), with what they need"),
+        ("up", "start parts (all but the cluster, unless named), with what they need"),
+        ("prepare", "install, download and build what `up` would, and start nothing"),
         ("status", "ask each part; ends with 1 when one is down"),
         ("down", "end parts (all of them, unless named)"),
     ):
@@ -111,12 +127,15 @@ def main(arguments: list[str] | None = None) -> int:
         if unknown:
             parser.error(f"no such part: {', '.join(unknown)} (there are {', '.join(NAMES)})")
         parts = {name: load(box, name) for name in NAMES if (box.root / f"sandbox/parts/{name}.py").exists()}
-        wanted = [name for name in parts if name in given.parts] or list(parts)
+        named = [name for name in parts if name in given.parts]
+        usual = [name for name, part in parts.items() if not part.optional]
         if given.command == "up":
-            return up(box, parts, wanted)
+            return up(box, parts, named or usual)
+        if given.command == "prepare":
+            return prepare(box, parts, named or usual)
         if given.command == "down":
-            return down(box, parts, wanted)
-        return status(parts, wanted)
+            return down(box, parts, named or list(parts))
+        return status(parts, named)
     except SandboxError as error:
         print(f"sandbox: {given.command} failed: {error}", file=sys.stderr)
         return 1

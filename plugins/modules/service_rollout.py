@@ -276,7 +276,7 @@ services:
       description: The counts in words.
       type: str
     seconds:
-      description: The seconds that each phase took, V(rolling) and V(putting_back).
+      description: The seconds that each phase took, V(waiting), V(rolling) and V(putting_back).
       type: dict
     events:
       description: The warnings about it, oldest first. Only of one that is not healthy.

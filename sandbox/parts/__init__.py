@@ -21,6 +21,7 @@ class Part:
 
     name = ""
     needs: tuple[str, ...] = ()  # the parts that are brought up first
+    optional = False  # `up` without names leaves it out
     packages: tuple[str, ...] = ()  # Debian packages; installed for all parts in one call, before install()
 
     def __init__(self, box: Box):

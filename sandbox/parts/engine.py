@@ -89,8 +89,8 @@ class Engine(Part):
         if lacks_sys_resource(Path("/proc/self/status").read_text()):
             wrapper = self.dir / "runc"
             # Copied, as a container must be able to start whatever becomes of the checkout's files.
-            fix = self.dir / "drop_oom_score.py"
-            write(fix, (Path(__file__).parents[1] / "drop_oom_score.py").read_text())
+            fix = self.dir / "mend_bundle.py"
+            write(fix, (Path(__file__).parents[1] / "mend_bundle.py").read_text())
             runc = shutil.which("runc") or "/usr/sbin/runc"
             words = {"python": os.path.realpath(sys.executable), "fix": str(fix), "runc": runc}
             write(wrapper, RUNTIME.format(**{name: shlex.quote(word) for name, word in words.items()}), mode=0o755)

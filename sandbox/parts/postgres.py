@@ -53,7 +53,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE eazepay GRANT USAGE, SELECT, UPDATE ON SEQUENC
 
 class Postgres(Part):
     name = "postgres"
-    packages = ("postgresql-15",)
+    packages = ("postgresql-15", "age", "zstd")
 
     def __init__(self, box):
         super().__init__(box)

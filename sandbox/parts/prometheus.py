@@ -62,24 +62,32 @@ def compose_job(docker_host: str) -> dict[str, Any]:
     }
 
 
-def kubernetes_job(kubeconfig: str) -> dict[str, Any]:
-    return {
-        "job_name": "kubernetes",
-        "honor_labels": True,
-        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": kubeconfig, "namespaces": {"names": [NAME]}}],
-        "relabel_configs": [
-            keep("kubernetes_pod_label_app", ".+-service"),
-            keep("kubernetes_pod_container_port_number", str(METRICS_PORT)),
-            keep("kubernetes_pod_phase", "Running"),
-            label("kubernetes_pod_label_app", "service"),
-            label("kubernetes_pod_name", "pod"),
-            {"target_label": "target", "replacement": "kubernetes"},
-        ],
-    }
+def kubernetes_job(pods_url: str, cadvisor_url: str) -> list[dict[str, Any]]:
+    """Debian builds Prometheus without Kubernetes' discovery; sandbox.servers.pods stands in for it."""
+    found: list[dict[str, Any]] = [
+        {
+            "job_name": "kubernetes",
+            "honor_labels": True,
+            "http_sd_configs": [{"url": pods_url, "refresh_interval": "1s"}],
+        }
+    ]
+    if cadvisor_url:
+        host, _, path = cadvisor_url.removeprefix("http://").partition("/")
+        found.append(
+            {
+                "job_name": "cadvisor",
+                "scrape_interval": "5s",
+                "scrape_timeout": "5s",
+                "honor_timestamps": False,  # the kubelet's are up to ten seconds old
+                "metrics_path": f"/{path}",
+                "static_configs": [{"targets": [host]}],
+            }
+        )
+    return found
 
 
-def config(folder: Path, docker_host: str, kubeconfig: str = "") -> dict[str, Any]:
-    """Prometheus's configuration; with a kubeconfig it follows that cluster's pods, too."""
+def config(folder: Path, docker_host: str, pods_url: str = "", cadvisor_url: str = "") -> dict[str, Any]:
+    """Prometheus's configuration; with the list of a cluster's pods it follows them, too."""
     files = {"files": [f"{folder}/targets/*.json", f"{folder}/targets/*.yml"], "refresh_interval": "2s"}
     return {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
@@ -89,7 +97,7 @@ def config(folder: Path, docker_host: str, kubeconfig: str = "") -> dict[str, An
             {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{PORT}"]}]},
             {"job_name": "files", "honor_labels": True, "file_sd_configs": [files]},
             compose_job(docker_host),
-            *([kubernetes_job(kubeconfig)] if kubeconfig else []),
+            *(kubernetes_job(pods_url, cadvisor_url) if pods_url else []),
         ],
     }
 
@@ -108,11 +116,9 @@ class Prometheus(Part):
         for folder in ("targets", "rules", "data", "alerts"):
             (self.dir / folder).mkdir(parents=True, exist_ok=True)
         docker_host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        kubeconfig = self.box.read_env().get("KUBECONFIG", "")
-        if not (kubeconfig and Path(kubeconfig).exists()):
-            kubeconfig = ""
+        env = self.box.read_env()
         wanted = {
-            "prometheus.yml": config(self.dir, docker_host, kubeconfig),
+            "prometheus.yml": config(self.dir, docker_host, env.get("PODS_URL", ""), env.get("CADVISOR_URL", "")),
             "rules/services.yml": RULES,
             "alertmanager.yml": ALERTS,
         }

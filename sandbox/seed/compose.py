@@ -31,17 +31,18 @@ class Compose:
         return run(argv, check=check, cwd=self.folder).stdout
 
     def running(self) -> dict[str, str]:
-        """The images of the running containers, by Compose service."""
+        """The releases that run, by Compose service."""
         ids = run(["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={self.project}"]).stdout.split()
         if not ids:
             return {}
         containers = json.loads(run(["docker", "inspect", *ids]).stdout)
-        return {one["Config"]["Labels"]["com.docker.compose.service"]: one["Config"]["Image"] for one in containers}
+        configs = [one["Config"] for one in containers]
+        return {one["Labels"]["com.docker.compose.service"]: release_of(one["Image"], one["Labels"]) for one in configs}
 
     def versions(self) -> dict[str, str]:
         """What runs: release by short name."""
-        found = {name: image for name, image in self.running().items() if name.endswith("-service")}
-        return {name.removesuffix("-service"): release_of(image) for name, image in found.items()}
+        found = self.running().items()
+        return {name.removesuffix("-service"): release for name, release in found if name.endswith("-service")}
 
     def start(self, release_folder: Path, release: str, reset: bool = False) -> None:
         running = self.running()
@@ -89,7 +90,7 @@ class Compose:
             run(["docker", "network", "rm", network])
 
 
-def release_of(image: str) -> str:
-    """`localhost:5000/eazepay/x-service:v1.1.0@sha256:...` -> `v1.1.0`."""
+def release_of(image: str, labels: dict[str, str] | None = None) -> str:
+    """The image's label says it; else its tag: `localhost:5000/eazepay/x-service:v1.1.0@sha256:...` -> `v1.1.0`."""
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-    return tag or "an untagged image"
+    return (labels or {}).get("org.opencontainers.image.version") or tag or "an untagged image"

@@ -96,18 +96,20 @@ class Kubernetes:
 
 
 def provide(client: Any, wanted: dict[str, Any], overwrite: bool) -> None:
-    """Creates an object; one that is there is left alone, or changed to what is wanted."""
-    from kubernetes.dynamic.exceptions import ConflictError
+    """Creates an object; one that is there is left alone, or made what is wanted."""
+    from kubernetes.dynamic.exceptions import NotFoundError
 
     api = client.resources.get(api_version=wanted["apiVersion"], kind=wanted["kind"])
-    namespace = wanted["metadata"].get("namespace")
+    place = {"name": wanted["metadata"]["name"], "namespace": wanted["metadata"].get("namespace")}
+    # Asked first: a Service whose node port is taken, by itself, is refused as invalid and not as a conflict.
     try:
-        api.create(body=wanted, namespace=namespace)
-    except ConflictError:
-        if overwrite:
-            api.patch(
-                body=wanted,
-                name=wanted["metadata"]["name"],
-                namespace=namespace,
-                content_type="application/strategic-merge-patch+json",
-            )
+        there = api.get(**place).to_dict()
+    except NotFoundError:
+        api.create(body=wanted, namespace=place["namespace"])
+        return
+    if overwrite and wanted["kind"] == "Deployment":
+        # Whole, as a rollout may have left what a merge would keep.
+        metadata = dict(wanted["metadata"], resourceVersion=there["metadata"]["resourceVersion"])
+        api.replace(body=dict(wanted, metadata=metadata), **place)
+    elif overwrite:
+        api.patch(body=wanted, content_type="application/merge-patch+json", **place)

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
-from .manifest import LEVELS, Backup
+from .manifest import LEVELS, NAME, Backup, differing
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -47,25 +47,30 @@ def reusable(
     now: float,
     own: Optional[Dict[str, Any]] = None,
 ) -> Optional[Backup]:
-    """The newest verified backup that spares a new one: of this release, young enough, of the same migrations.
+    """The verified backup that spares a new one: of this release, young enough, of the same migrations.
+
+    The newest from before the release's own migrations wins, for it is the way back; then the newest of what is now.
 
     :param migrations: what each database has applied now.
     :param max_age: in seconds; 0 reuses none.
     :param own: by database, migrations that the release itself applied after its backup: they make it no older.
     """
-    before = less(migrations, own or {})
+    before, today = less(migrations, own or {}), less(migrations, {})
     fitting = [
-        backup
+        (less(backup.migrations, {}), backup)
         for backup in backups
         if not backup.broken
         and backup.verified
         and sorted(backup.databases) == sorted(databases)
         and backup.release == release
         and backup.system == system
-        and less(backup.migrations, {}) == before
         and 0 <= now - backup.created < max_age
     ]
-    return max(fitting, key=lambda backup: (backup.created, backup.id), default=None)
+    for wanted in (before, today):
+        same = [backup for applied, backup in fitting if applied == wanted]
+        if same:
+            return max(same, key=lambda backup: (backup.created, backup.id))
+    return None
 
 
 def space_needed(table_bytes: int, compressed: bool) -> int:
@@ -76,3 +81,46 @@ def space_needed(table_bytes: int, compressed: bool) -> int:
 def slug(text: str) -> str:
     """A text as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
+
+
+# What a filter adds to a file's name.
+ENDINGS = {"zstd": ".zst", "age": ".age"}
+SMALLEST_PART = 16 << 20
+
+
+def part_size(expected: int) -> int:
+    """Bytes of a part, for an upload of about so many bytes: S3 takes 10,000 parts, and each stands in memory."""
+    return max(SMALLEST_PART, -(-expected * 2 // 10_000 >> 20) << 20)
+
+
+def filters_of(stream: bool, method: str, wanted: str, compressor: bool, recipients: Sequence[str]) -> List[str]:
+    """What a dump goes through on its way.
+
+    :param method: what pg_dump itself is told to do; ``0`` when it could only use gzip.
+    :param wanted: the option ``compression``.
+    """
+    found = ["zstd"] if stream and method == "0" and wanted == "auto" and compressor else []
+    return [*found, "age"] if recipients else found
+
+
+def measured_file(name: str, expected: Optional[Dict[str, Any]], found: Dict[str, Any]) -> str:
+    """What is wrong with one file; empty when it is as it was written."""
+    wrong = differing({name: expected or {"bytes": -1, "sha256": ""}}, {name: found})
+    return wrong[0] if wrong else ""
+
+
+def remaining(elapsed: float, fraction: float, begun: int, tables: int) -> str:
+    """How long it may still take, as the end of a sentence; nothing while that cannot be told.
+
+    :param fraction: of the bytes; what is compressed lags behind, and then the number of tables tells more.
+    """
+    share = max(min(fraction, 1.0), (begun - 1) / tables if tables else 0.0)
+    return f", about {elapsed * (1 - share) / share:.0f} s left" if share > 0.01 else ""
+
+
+def place_of(manifest: str) -> str:
+    """Where a backup is, from the address of its manifest or its own."""
+    path = manifest.rstrip("/")
+    if path.rpartition("/")[2] == NAME:
+        path = path.rpartition("/")[0]
+    return path if path.startswith("s3://") or "/" in path else f"./{path}"

@@ -295,7 +295,7 @@ def run(params: Mapping[str, Any], check_mode: bool = False, progress: Optional[
     result["msg"] = f"{verdict}: {counts} in {result['seconds']:g} s\n{table(report)}"
     if bad and not params["report_only"] and not check_mode:
         del result["msg"]
-        cause = f"{len(bad)} of {len(report)} checks are bad\n{table(report if len(report) <= 30 else bad)}"
+        cause = f"{len(bad)} of {len(report)} checks are bad\n{table(bad)}"
         raise OpsError(phase, "healthy", cause, **result)
     return result
 

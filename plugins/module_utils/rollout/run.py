@@ -79,10 +79,11 @@ def rollout(
                 _service(Track(step, "unchanged" if step.action == "none" else "planned")) for step in steps.steps
             ]
             return {**result, "services": services, "rolled_back": []}
-        report = Engine(driver, steps, _options(params), progress, monitor=monitor).run()
+        engine = Engine(driver, steps, _options(params), progress, monitor=monitor)
+        report = engine.run()
         result.update(
             changed=report.changed,
-            services=[_service(track) for track in report.tracks],
+            services=[_service(track, engine.start) for track in report.tracks],
             rolled_back=report.rolled_back,
             seconds=round(report.seconds, 1),
         )
@@ -158,13 +159,14 @@ def _diff(driver: Driver, steps: Plan) -> List[Json]:
     return diffs
 
 
-def _service(track: Track) -> Json:
+def _service(track: Track, start: float = 0.0) -> Json:
     step, verdict = track.step, track.verdict
     redact = Redactor().text
     cause: Optional[Cause] = track.cause
     seconds: Json = {}
     if track.touched:
         end = track.healthy_at if track.healthy_at is not None else track.ended
+        seconds["waiting"] = round(max(0.0, track.began - start), 1)
         if end is not None:
             seconds["rolling"] = round(end - track.began, 1)
     if track.back_ended is not None:

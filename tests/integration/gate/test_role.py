@@ -78,18 +78,33 @@ def test_all_parts(verify):
             "identity": "pass",
             "smoke": "pass",
             "logs of identity": "pass",
-            "error_rate": "warn",
-            "p95_seconds": "pass",
-            "memory_ratio": "pass",
+            **{f"error_rate of {name}": "warn" for name in ("identity", "wallet")},
+            **{
+                f"{limit} of {name}": "pass"
+                for limit in ("p95_seconds", "memory_ratio")
+                for name in ("identity", "wallet")
+            },
             "own": "pass",
         }
         asked = {one["query"][0] for _path, one in prometheus.seen}
-        selector = 'target="compose",service=~"identity|wallet"'
-        assert (
-            f'sum(rate(http_requests_total{{{selector},code=~"5.."}}[300s]))'
-            f" / sum(rate(http_requests_total{{{selector}}}[300s]))"
-        ) in asked
-        assert f"sum(increase(http_requests_total{{{selector}}}[300s]))" in asked
+        for name in ("identity", "wallet"):
+            selector = f'target="compose",service="{name}"'
+            assert (
+                f'sum(rate(http_requests_total{{code=~"5..",{selector}}}[300s]))'
+                f" / sum(rate(http_requests_total{{{selector}}}[300s]))"
+            ) in asked
+            assert f"sum(increase(http_requests_total{{{selector}}}[300s]))" in asked
+
+
+def test_without_services_all_are_judged_together(verify):
+    with serving(Fake) as prometheus:
+        prometheus.answers = Anything()
+        code, result, output = verify(
+            verify_prometheus=prometheus.url, verify_min_requests=0, verify_slos={"error_rate": {"fail": 0.01}}
+        )
+        assert code == 0, output
+        assert [one["name"] for one in result["slos"]] == ["error_rate"]
+        assert "sum(increase(http_requests_total{}[300s]))" in {one["query"][0] for _path, one in prometheus.seen}
 
 
 def test_a_breach_fails_and_keeps_what_was_seen(verify):

@@ -107,6 +107,14 @@ def test_the_migrations_of_the_release_itself_make_its_backup_no_older():
     assert not reusable(taken, *now, {"a": ["y"], "b": ["x"]})
 
 
+def test_a_backup_of_what_is_now_is_reused_but_the_way_back_comes_first():
+    before = backup("before", release="v1", age=120.0)
+    after = backup("after", release="v1", age=60.0, migrations={"a": {"migrations": ["x"]}})
+    now = (["a"], "v1", "1", {"a": {"migrations": ["x"]}}, float(DAY), NOW, {"a": ["x"]})
+    assert reusable([after], *now).id == "after"
+    assert reusable([before, after], *now).id == "before"
+
+
 @given(st.integers(min_value=0), st.integers(0, 7), st.dictionaries(st.text(), st.integers() | st.text(), max_size=5))
 def test_no_bit_of_a_manifest_changes_unseen(position, bit, content):
     data = bytearray(text_of({**content, "format": 1}).encode())

@@ -16,6 +16,8 @@ def test_release_of_an_image():
     assert release_of("localhost:5000/eazepay/identity-service:v1.1.0") == "v1.1.0"
     assert release_of("localhost:5000/eazepay/identity-service:v1.1.0@sha256:00") == "v1.1.0"
     assert release_of("localhost:5000/eazepay/identity-service@sha256:00") == "an untagged image"
+    labels = {"org.opencontainers.image.version": "v1.1.0"}
+    assert release_of("localhost:5000/eazepay/identity-service@sha256:00", labels) == "v1.1.0"
 
 
 def test_every_service_has_a_deployment_that_never_goes_below_its_replicas():

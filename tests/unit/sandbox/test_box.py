@@ -103,4 +103,4 @@ def test_prometheus_follows_a_cluster_only_where_there_is_one(tmp_path):
         return [job["job_name"] for job in config(tmp_path, "unix:///x", *words)["scrape_configs"]]
 
     assert jobs() == ["prometheus", "files", "compose"]
-    assert jobs("/kubeconfig") == ["prometheus", "files", "compose", "kubernetes"]
+    assert jobs("http://127.0.0.1:1/") == ["prometheus", "files", "compose", "kubernetes"]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import sandbox
-from sandbox.drop_oom_score import bundle, drop
+from sandbox.mend_bundle import LEAST_SHARES, bundle, mend
 from sandbox.parts.engine import RUNTIME, lacks_sys_resource
 
 
@@ -24,9 +24,16 @@ def test_where_the_bundle_is():
 def test_only_a_negative_score_is_dropped():
     for score, left in ((-999, {}), (0, {"oomScoreAdj": 0}), (500, {"oomScoreAdj": 500})):
         config = {"process": {"oomScoreAdj": score}}
-        assert drop(config) is (score < 0)
+        assert mend(config) is (score < 0)
         assert config == {"process": left}
-    assert not drop({"process": {}}) and not drop({})
+    assert not mend({"process": {}}) and not mend({})
+
+
+def test_very_small_cpu_shares_are_raised():
+    for shares, left in ((2, LEAST_SHARES), (LEAST_SHARES, LEAST_SHARES), (1024, 1024), (0, 0)):
+        config = {"linux": {"resources": {"cpu": {"shares": shares}}}}
+        assert mend(config) is (shares != left)
+        assert config["linux"]["resources"]["cpu"]["shares"] == left
 
 
 def test_the_wrapper_mends_the_bundle_and_hands_every_word_to_runc(tmp_path):
@@ -34,7 +41,7 @@ def test_the_wrapper_mends_the_bundle_and_hands_every_word_to_runc(tmp_path):
     runc = tmp_path / "runc"
     runc.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     wrapper = tmp_path / "wrapper"
-    fix = Path(sandbox.__file__).with_name("drop_oom_score.py")
+    fix = Path(sandbox.__file__).with_name("mend_bundle.py")
     wrapper.write_text(RUNTIME.format(python=sys.executable, fix=fix, runc=runc))
     for file in (runc, wrapper):
         file.chmod(0o755)

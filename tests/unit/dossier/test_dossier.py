@@ -1,0 +1,255 @@
+"""From what modules return to the page: nothing is left out, nothing secret is let in."""
+
+import re
+
+import pytest
+from ansible_collections.eazepay.ops.plugins.plugin_utils.dossier import graph, model, render
+
+BEGAN = 1_700_000_000.0
+
+
+def make(
+    action, result, *, at=0.0, took=1.0, step="", outcome="ok", state="", changed=True, task="a task", **arguments
+):
+    name = action if "." in action else f"eazepay.ops.{action}"
+    return model.event(
+        task=task,
+        action=name,
+        host="localhost",
+        step=step,
+        began=BEGAN + at,
+        ended=BEGAN + at + took,
+        outcome=outcome,
+        result={**result, "changed": changed, "invocation": {"module_args": {"state": state, **arguments}}},
+    )
+
+
+def service(name, outcome, cause=None, logs=(), back=None, seconds=None):
+    return {
+        "name": name,
+        "action": "roll",
+        "outcome": outcome,
+        "before": {"release": "v1", "images": {"app": "shop/app:v1"}},
+        "after": {"release": "v2", "images": {"app": "shop/app:v2"}},
+        "cause": {"code": "crash_loop", "text": cause} if cause else None,
+        "rollback_cause": {"code": "x", "text": back} if back else None,
+        "seconds": seconds or {"waiting": 0.0, "rolling": 4.0},
+        "logs": list(logs),
+        "events": ["BackOff"],
+    }
+
+
+def check(name="errors", values=(0.0, 0.0, 0.0), ok=True, verdict="pass", limits=None):
+    samples = [{"at": BEGAN + 10 + index, "value": value, "verdict": verdict} for index, value in enumerate(values)]
+    return {
+        "name": name,
+        "kind": "prometheus",
+        "verdict": verdict,
+        "ok": ok,
+        "reason": f"{name} is {verdict}",
+        "attempts": len(values),
+        "limits": limits or {"warn": 0.01, "fail": 0.05},
+        "unit": "ratio",
+        "samples": samples,
+    }
+
+
+def run(**more):
+    return {"began": BEGAN, "ended": BEGAN + 60, "failed": False, "check": False, "playbook": "deploy", **more}
+
+
+FAILED = [
+    make("service_rollout", {"services": [service("api", "healthy"), service("web", "healthy")]}, state="observed"),
+    make(
+        "pg_backup",
+        {"backup": {"id": "b1", "bytes": 1_500_000, "verified": "read", "databases": ["shop"]}},
+        step="backup",
+    ),
+    make(
+        "service_rollout",
+        {
+            "msg": "Failed to roll out release v2: web: container ended with code 3\n  put back: api.\nNext: look",
+            "services": [
+                service("api", "rolled_back"),
+                service(
+                    "web",
+                    "rolled_back",
+                    "container ended with code 3",
+                    [{"container": "web", "text": 'start\n{"level": "ERROR", "message": "no LEDGER_URL"}\n'}],
+                ),
+                service("later", "skipped"),
+            ],
+            "rolled_back": ["web", "api"],
+            "seconds": 9.0,
+        },
+        step="rollout",
+        at=10,
+        took=10,
+        outcome="failed",
+        state="deployed",
+        task="rollout : Roll the services out",
+    ),
+]
+
+
+def first_screen(page):
+    """What is read without scrolling: the header and where everything stands."""
+    text = re.sub(r"<style>.*?</style>", "", page, flags=re.S)
+    text = text[: text.index("<h2>Why")]
+    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+
+
+def test_a_failure_is_told_within_one_screen():
+    found = model.document(run(failed=True, environment="local"), FAILED)
+    page = render.page(found)
+    screen = first_screen(page)
+    assert "deploy v2 on local: FAILED in step rollout" in screen
+    assert "web : container ended with code 3 no LEDGER_URL" in screen
+    assert "Put back and proved healthy: web, api" in screen
+    assert "Next: look" in screen
+    assert "api put back to v1, proved healthy" in screen
+    assert len(screen) < 900
+    assert "LEDGER_URL" in page[page.index("<h2>Why") :]
+
+
+def test_what_could_not_be_put_back_is_said_in_so_many_words():
+    stuck = service("web", "rollback_failed", "it crashes", back="the old image is gone")
+    events = [
+        make(
+            "service_rollout",
+            {"msg": "Failed", "services": [stuck], "rolled_back": []},
+            outcome="failed",
+            step="rollout",
+        )
+    ]
+    screen = first_screen(render.page(model.document(run(failed=True), events)))
+    assert "NOT PUT BACK: the old image is gone" in screen
+    assert "Not put back: web" in screen
+
+
+def test_a_later_failure_is_no_cause():
+    events = [
+        *FAILED,
+        make("site_publish", {"msg": "the bucket is gone"}, outcome="failed", state="rolled_back", at=30),
+    ]
+    found = model.document(run(failed=True), events)
+    assert "code 3" in found["failure"]["message"]
+    assert found["failure"]["later"] == ["the bucket is gone"]
+
+
+def test_a_gate_that_fails_after_the_rollout_shows_what_was_put_back():
+    slow = check("p95", (0.1, 0.9, 0.9), ok=False, verdict="fail", limits={"warn": 0.3, "fail": 0.5})
+    back = {**service("api", "healthy"), "before": {"release": "v2"}, "after": {"release": "v1"}}
+    events = [
+        make("service_rollout", {"services": [service("api", "healthy")]}, step="rollout", state="deployed"),
+        make(
+            "health_gate", {"msg": "Failed to stay healthy", "checks": [slow]}, step="verify", outcome="failed", at=20
+        ),
+        make("service_rollout", {"services": [back]}, step="verify", state="deployed", at=30),
+    ]
+    found = model.document(run(failed=True), events)
+    assert found["failure"]["put_back"] == ["api"]
+    assert [one["step"] for one in found["changes"]] == ["rollout", "put back"]
+    assert found["states"][0]["text"] == "healthy at v1"
+    page = render.page(found)
+    assert "p95 is fail" in first_screen(page)
+    assert "var(--badback)" in page[page.index("<svg") :], "the band of the limit"
+
+
+def test_a_good_run():
+    events = [
+        make("release_source", {"tag": "v2", "commit": "abc" * 14, "previous": "v1", "changes": ["mend the fee"]}),
+        make(
+            "db_migration", {"services": [{"name": "api", "database": "shop", "applied": ["AddFee1"]}]}, state="present"
+        ),
+        make(
+            "service_rollout", {"services": [service("api", "healthy")], "seconds": 5}, state="deployed", step="rollout"
+        ),
+        make(
+            "site_publish",
+            {"release": "v2", "previous": "v1", "uploaded": ["a", "b"]},
+            state="published",
+            bucket="admin",
+        ),
+        make("cf_invalidate", {"invalidations": [{"id": "I1", "paths": ["/*"]}]}),
+        make("health_gate", {"checks": [check()], "verdict": "pass"}, step="verify", at=10),
+        make("community.general.mail", {}, to=["team@example.com"], subject="v2 is out"),
+    ]
+    page = render.page(
+        model.document(run(stat={"purpose": "deploy v2", "environment": "shop", "target": "compose"}), events)
+    )
+    for said in ("deploy v2 on shop (compose)", "AddFee1", "I1", "mend the fee", "v2 is out", "team@example.com"):
+        assert said in page
+    assert "1 services changed" in page or "1 service changed" in page
+    assert "<svg" in page
+    assert not re.search(r'(?:src|href)="?(?:https?:)?//|<script|@import|url\(', page), "the page needs no network"
+
+
+def test_runs_that_do_nothing_leave_no_page():
+    events = [
+        make("service_rollout", {"services": []}, state="observed"),
+        make("health_gate", {"checks": []}),
+        make("release_ledger", {"in_place": "v1"}, state="queried"),
+    ]
+    assert model.document(run(), [one for one in events if one]) is None
+    assert model.event("x", "ansible.builtin.debug", "h", "", 0, 1, "ok", {"msg": "hello"}) is None
+
+
+def test_a_run_that_failed_before_it_did_anything_has_a_page():
+    events = [
+        make("release_ledger", {"msg": "Failed to lock shop: run-1 holds it. Wait."}, outcome="failed", state="locked")
+    ]
+    page = render.page(model.document(run(failed=True, stat={"purpose": "deploy v2"}), events))
+    assert "run-1 holds it" in page
+
+
+def test_only_what_is_named_is_kept():
+    event = make(
+        "service_rollout", {"services": [], "password": "geheim-1", "diff": "geheim-2"}, login_password="geheim-3"
+    )
+    assert "geheim" not in str(event)
+
+
+def test_what_is_shown_is_escaped():
+    bad = "<script>alert(1)</script>"
+    events = [
+        make("service_rollout", {"services": [service(bad, "failed", bad)], "msg": bad}, outcome="failed", task=bad)
+    ]
+    page = render.page(model.document(run(failed=True, environment=bad, playbook=bad), events))
+    assert "<script>" not in page
+
+
+def test_maintenance_has_a_page():
+    events = [
+        make(
+            "maintenance_mode", {"enabled": True, "lease": {"purpose": "upgrade", "expires": "12:00"}}, state="enabled"
+        )
+    ]
+    page = render.page(model.document(run(playbook="maintenance"), events))
+    assert "users see the maintenance page" in page and "upgrade" in page
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    [
+        ("", "20231114T221320Z-deploy"),
+        ("20261126T120000Z-v2", "20261126T120000Z-v2"),
+        ("a/../b", "20231114T221320Z-a-..-b"),
+    ],
+)
+def test_file_names_are_harmless(name, wanted):
+    assert model.stem({"began": BEGAN, "name": name, "playbook": "deploy"}) == wanted
+
+
+@pytest.mark.parametrize("values", [(0, 0, 0), (1, 1, 1), (-1, 0, 5), (1e9, 2e9, 3e9)])
+@pytest.mark.parametrize("limits", [{}, {"warn": 1, "fail": 2}, {"warn": 0.99, "fail": 0.9}, {"fail": 1e12}])
+def test_every_graph_stays_in_its_frame(values, limits):
+    points = [[BEGAN + index, value, "pass"] for index, value in enumerate(values)]
+    drawn = graph.svg(
+        {"name": "x", "points": points, "limits": limits, "unit": "s"}, [{"name": "rollout", "began": BEGAN + 1}]
+    )
+    for y in re.findall(r'\b(?:y|cy|y1|y2)="([-\d.]+)"', drawn):
+        assert 0 <= float(y) <= graph.HIGH
+    for pair in re.findall(r'points="([^"]+)"', drawn)[0].split():
+        x, y = map(float, pair.split(","))
+        assert 0 <= x <= graph.WIDE and 0 <= y <= graph.HIGH
