@@ -23,8 +23,9 @@ JSON_PATCH = "application/json-patch+json"
 # Seconds. A watch is ended by the server after WATCH; one that has said nothing for longer is taken for dead.
 CONNECT, READ, WATCH = 5.0, 30.0, 60
 
-# For how long an API server may be away before a request is given up, in seconds.
-PATIENCE = 30.0
+# For how long a request is repeated, in seconds: while the API server is away, when it has never answered yet (its
+# address may be wrong), and when it calls its own fault one that it does not expect to pass.
+PATIENCE, FIRST, FAULT = 30.0, 3.0, 3.0
 
 
 class ApiError(Exception):
@@ -59,7 +60,9 @@ EVENTS = Resource("/api/v1", "events", "Event")
 SECRETS = Resource("/api/v1", "secrets", "Secret")
 CONFIG_MAPS = Resource("/api/v1", "configmaps", "ConfigMap")
 SERVICE_ACCOUNTS = Resource("/api/v1", "serviceaccounts", "ServiceAccount")
+CLAIMS = Resource("/api/v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 QUOTAS = Resource("/api/v1", "resourcequotas", "ResourceQuota")
+LIMIT_RANGES = Resource("/api/v1", "limitranges", "LimitRange")
 WORKLOADS = {one.kind: one for one in (DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS)}
 
 
@@ -100,6 +103,7 @@ class Api:
         self.configuration.retries = False
         self.pool = client.ApiClient(self.configuration).rest_client.pool_manager
         self.requests = 0
+        self.answered = False
 
     @staticmethod
     def _context_namespace(config: Any, file: Optional[str], context: Optional[str]) -> str:
@@ -154,7 +158,7 @@ class Api:
 
         Repeated while the server is away, which is safe: reads are, and every write has a precondition.
 
-        :raises ApiError: an answer other than 2xx, or none within ``PATIENCE`` seconds.
+        :raises ApiError: an answer other than 2xx, or none for as long as :func:`patience` says.
         """
         import urllib3
 
@@ -163,6 +167,7 @@ class Api:
         while True:
             try:
                 response = self._open(method, path, query, body, **more)
+                self.answered = True
                 try:
                     data = response.read().decode("utf-8", "replace")
                 except urllib3.exceptions.HTTPError as broken:
@@ -174,7 +179,7 @@ class Api:
                 error = _refusal(response.status, data)
             except ApiError as unanswered:
                 error = unanswered
-            if error.status not in (0, 429, 500, 502, 503, 504) or time.monotonic() - began > PATIENCE:
+            if time.monotonic() - began >= patience(error, self.answered):
                 raise error
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
@@ -256,6 +261,18 @@ class Api:
         finally:
             with contextlib.suppress(Exception):
                 response.close()
+
+
+def patience(error: ApiError, answered: bool) -> float:
+    """For how many seconds a request that failed like this is repeated."""
+    if error.status == 0:
+        return PATIENCE if answered else FIRST
+    if error.status == 500 and "webhook" in error.message:
+        # Somebody else's server; how long to wait for it, the API server has already decided.
+        return 0.0
+    if error.status == 500:
+        return PATIENCE if "etcdserver" in error.message else FAULT
+    return PATIENCE if error.status in (429, 502, 503, 504) else 0.0
 
 
 def _lines(response: Any) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ from .api import (
     Resource,
     Watches,
 )
+from .engine import GRACES
 from .types import NONE, Driver, Plan, Problem, Revision, Service, State, Step, Verdict
 from .verdict import REVISION, Seen, broken_pods, complete, judge, newest_revision, plain_template
 
@@ -46,8 +47,10 @@ Json = Dict[str, Any]
 class Kubernetes(Driver):
     """Services on one cluster, in one namespace."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, max_parallel: int = 0, patient: bool = False) -> None:
         self.api = api
+        self.max_parallel = max_parallel
+        self.patient = patient
         self.watches = Watches(api)
         self.services: Dict[str, Service] = {}
         self.asked: Dict[Tuple[str, str], str] = {}  # services by kind and workload
@@ -60,6 +63,7 @@ class Kubernetes(Driver):
         self.applied: Dict[str, str] = {}  # the hash of the template that stands because of us
         self.intended: Dict[str, str] = {}  # the hash of the template that was to stand
         self.returning: Set[str] = set()
+        self.stuck: Dict[str, Set[str]] = {}  # the uids of pods that were broken before a StatefulSet was patched
         self.versions: Dict[str, str] = {}  # to watch from, by plural
         self.watching = False
 
@@ -309,7 +313,12 @@ class Kubernetes(Driver):
 
     def preflight(self, plan: Plan) -> List[Problem]:
         acting = [step for step in plan.steps if step.acts]
-        return checks.preflight(self.api, [(step, self._template(step), self._workload(step.name)) for step in acting])
+        return checks.preflight(
+            self.api,
+            [(step, self._template(step), self._workload(step.name)) for step in acting],
+            # Whoever gives refusals a longer grace lets services wait for each other's room.
+            [] if self.patient else checks.together(plan, self.max_parallel),
+        )
 
     def validate(self, step: Step) -> Optional[str]:
         thing = self._workload(step.name)
@@ -319,8 +328,8 @@ class Kubernetes(Driver):
         try:
             self.api.patch(WORKLOADS[step.service.kind], step.service.workload, operations, dry_run=True)
         except ApiError as error:
-            if conflicting(error):
-                # Its status has moved since it was read; that says nothing against the template.
+            if conflicting(error) or "does not support dry run" in error.message:
+                # Its status has moved since it was read, or a webhook only judges in earnest: nothing against it.
                 return None
             return self._error("patch", WORKLOADS[step.service.kind], error, step.service.workload).message
         return None
@@ -417,9 +426,14 @@ class Kubernetes(Driver):
         self.returning.discard(step.name)
         self.intended[step.name] = fingerprint(self._template(step))
         self._mark_events(step.name)
-        return self._write(
+        seen = self.seen(step.name)
+        if seen is not None and step.service.kind == "StatefulSet":
+            self.stuck[step.name] = {pod["metadata"]["uid"] for pod in broken_pods(seen, "")}
+        written = self._write(
             step, "roll out", lambda thing: self._template(step), lambda thing: self._annotations(step, thing)
         )
+        self._unstick()
+        return written
 
     def put_back(self, step: Step) -> bool:
         self.watch()
@@ -458,8 +472,11 @@ class Kubernetes(Driver):
                 self.event_marks[uid] = len(self.events.get(uid, ()))
 
     def _unstick(self) -> None:
-        """Deletes the broken pod that keeps a StatefulSet from replacing it (kubernetes#67250)."""
-        for name in list(self.returning):
+        """Deletes the broken pod that keeps a StatefulSet from replacing it (kubernetes#67250).
+
+        On the way forward only a pod that was broken before: one that breaks later may come right again.
+        """
+        for name in [*self.returning, *(one for one in self.stuck if one not in self.returning)]:
             seen = self.seen(name)
             if seen is None:
                 continue
@@ -468,6 +485,8 @@ class Kubernetes(Driver):
             if workload["metadata"].get("generation", 0) > (workload.get("status") or {}).get("observedGeneration", 0):
                 continue
             for pod in broken_pods(seen, revision):
+                if name not in self.returning and pod["metadata"]["uid"] not in self.stuck[name]:
+                    continue
                 try:
                     self.api.delete(PODS, pod["metadata"]["name"], pod["metadata"]["uid"])
                 except ApiError as error:
@@ -510,7 +529,11 @@ class Kubernetes(Driver):
 
 def connect(params: Mapping[str, Any]) -> Kubernetes:
     """The driver for a module's parameters ``kubeconfig``, ``context`` and ``namespace``."""
-    return Kubernetes(Api(params.get("kubeconfig"), params.get("context"), params.get("namespace")))
+    return Kubernetes(
+        Api(params.get("kubeconfig"), params.get("context"), params.get("namespace")),
+        int(params.get("max_parallel") or 0),
+        float((params.get("graces") or {}).get("refused", 0)) > (GRACES["refused"] or 0),
+    )
 
 
 def containers(template: Mapping[str, Any]) -> Tuple[Tuple[str, ...], Dict[str, str]]:

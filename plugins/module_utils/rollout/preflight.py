@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+import math
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .api import CONFIG_MAPS, QUOTAS, SECRETS, SERVICE_ACCOUNTS, Api, ApiError, Resource
-from .types import Cause, Problem, Service, Step
+from .api import CLAIMS, CONFIG_MAPS, LIMIT_RANGES, QUOTAS, SECRETS, SERVICE_ACCOUNTS, Api, ApiError, Resource
+from .types import NONE, Cause, Plan, Problem, Service, Step
 
 Json = Dict[str, Any]
+
+# What a container must say once a quota counts it.
+COUNTED = {"cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"}
 
 # How many of a unit one is, for the quantities of quotas.
 UNITS = {
@@ -69,6 +73,9 @@ def references(template: Mapping[str, Any]) -> Iterator[Tuple[str, str, str]]:
                 if source.get(key) and not source[key].get("optional"):
                     yield kind, source[key].get("name", ""), source[key].get("key", "")
     for volume in spec.get("volumes") or ():
+        claim = volume.get("persistentVolumeClaim")
+        if claim:
+            yield "PersistentVolumeClaim", claim.get("claimName", ""), ""
         for part in [volume, *((volume.get("projected") or {}).get("sources") or ())]:
             for key, kind in (("secret", "Secret"), ("configMap", "ConfigMap")):
                 source = part.get(key)
@@ -91,17 +98,78 @@ def quantity(text: Any) -> float:
     return float(said[: len(said) - len(unit)]) * UNITS[unit]
 
 
+def container_needs(container: Mapping[str, Any]) -> Dict[str, float]:
+    """A container's ``requests.*`` and ``limits.*``. What is only limited is requested up to its limit."""
+    resources = container.get("resources") or {}
+    limits = resources.get("limits") or {}
+    groups = {"limits": limits, "requests": {**limits, **(resources.get("requests") or {})}}
+    return {f"{group}.{name}": quantity(value) for group, of in groups.items() for name, value in of.items()}
+
+
 def pod_needs(template: Mapping[str, Any]) -> Dict[str, float]:
-    """What one pod counts for in a quota."""
-    needs: Dict[str, float] = {"pods": 1.0, "count/pods": 1.0}
-    for container in (template.get("spec") or {}).get("containers") or ():
-        resources = container.get("resources") or {}
-        for group in ("requests", "limits"):
-            for name, value in (resources.get(group) or {}).items():
-                needs[f"{group}.{name}"] = needs.get(f"{group}.{name}", 0.0) + quantity(value)
-                if group == "requests":
-                    needs[name] = needs[f"{group}.{name}"]
-    return needs
+    """What one pod counts for in a quota: its containers together, or its neediest init container if that is more."""
+    spec = template.get("spec") or {}
+    running: Dict[str, float] = {}
+    for container in spec.get("containers") or ():
+        running = _sum(running, container_needs(container))
+    beside: Dict[str, float] = {}  # init containers that go on running
+    starting: Dict[str, float] = {}
+    for container in spec.get("initContainers") or ():
+        needs = container_needs(container)
+        at_once = _sum(beside, needs)
+        if container.get("restartPolicy") == "Always":
+            beside = at_once
+        starting = {name: max(starting.get(name, 0.0), at_once.get(name, 0.0)) for name in {**starting, **at_once}}
+    running = _sum(running, beside)
+    needs = {name: max(running.get(name, 0.0), starting.get(name, 0.0)) for name in {**running, **starting}}
+    overhead = {f"requests.{name}": quantity(value) for name, value in (spec.get("overhead") or {}).items()}
+    needs = _sum(needs, overhead)
+    short_names = {name.partition(".")[2]: value for name, value in needs.items() if name.startswith("requests.")}
+    return {"pods": 1.0, "count/pods": 1.0, **short_names, **needs}
+
+
+def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> Dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
+
+
+def defaulted(template: Json, ranges: Sequence[Json]) -> Json:
+    """The template with what LimitRanges give to containers that do not say what they need."""
+    items = [item for one in ranges for item in (one.get("spec") or {}).get("limits") or ()]
+    given: Dict[str, Dict[str, Any]] = {"limits": {}, "requests": {}}
+    for item in items:
+        if item.get("type") == "Container":
+            given["limits"].update(item.get("default") or {})
+            given["requests"].update({**(item.get("default") or {}), **(item.get("defaultRequest") or {})})
+
+    def filled(container: Json) -> Json:
+        own = container.get("resources") or {}
+        requests = {**(own.get("limits") or {}), **(own.get("requests") or {})}
+        return {
+            **container,
+            "resources": {
+                "limits": {**given["limits"], **(own.get("limits") or {})},
+                "requests": {**given["requests"], **requests},
+            },
+        }
+
+    spec = dict(template.get("spec") or {})
+    for key in ("initContainers", "containers"):
+        if spec.get(key):
+            spec[key] = [filled(one) for one in spec[key]]
+    return {**template, "spec": spec}
+
+
+def unspecified(quota: Json, template: Json) -> List[str]:
+    """What containers have to say for a quota to let their pod in, and do not; in words."""
+    if _scoped(quota):
+        return []
+    wanted = {name if "." in name else f"requests.{name}" for name in _hard(quota) if name in COUNTED}
+    spec = template.get("spec") or {}
+    return [
+        f"container {container.get('name')} does not set {name}"
+        for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+        for name in sorted(wanted - set(container_needs(container)))
+    ]
 
 
 def must_surge(workload: Json) -> bool:
@@ -110,48 +178,121 @@ def must_surge(workload: Json) -> bool:
     if workload.get("kind") != "Deployment" or (spec.get("strategy") or {}).get("type") == "Recreate":
         return False
     rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
-    allowed = rolling.get("maxUnavailable", "25%")
     replicas = spec.get("replicas", 1)
-    number = int(replicas * int(allowed[:-1]) / 100) if str(allowed).endswith("%") else int(allowed)
-    return replicas > 0 and number == 0
+    surge = _of(rolling.get("maxSurge", "25%"), replicas, math.ceil)
+    # Where both come to nothing, Kubernetes lets one pod go first.
+    return replicas > 0 and surge > 0 and _of(rolling.get("maxUnavailable", "25%"), replicas, math.floor) == 0
+
+
+def _of(allowed: Any, replicas: int, rounded: Callable[[float], int]) -> int:
+    text = str(allowed)
+    return rounded(replicas * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+
+
+def together(plan: Plan, max_parallel: int = 0) -> List[List[str]]:
+    """The services that start at the same moment, because they wait for the same ones."""
+    waiting = [step for step in plan.steps if step.action != NONE]
+    names = {step.name for step in waiting}
+    groups: Dict[FrozenSet[str], List[str]] = {}
+    for step in waiting:
+        groups.setdefault(frozenset(names & set(step.service.depends_on)), []).append(step.name)
+    return [group[: max_parallel or len(group)] for group in groups.values()]
 
 
 def short_of(quota: Json, needs: Mapping[str, float]) -> List[str]:
-    """What of a quota does not suffice for one more pod, in words."""
-    status = quota.get("status") or {}
-    if (quota.get("spec") or {}).get("scopes") or (quota.get("spec") or {}).get("scopeSelector"):
+    """What of a quota does not suffice for these needs, in words."""
+    if _scoped(quota):
         return []
     missing = []
-    for name, hard in (status.get("hard") or {}).items():
-        used = (status.get("used") or {}).get(name, "0")
+    for name, hard in _hard(quota).items():
+        used = ((quota.get("status") or {}).get("used") or {}).get(name, "0")
         if name in needs and quantity(used) + needs[name] > quantity(hard) + 1e-9:
             missing.append(f"{name} ({used} of {hard} used)")
     return missing
 
 
-def preflight(api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]]) -> List[Problem]:
-    """All that is wrong with what the steps name and need."""
+def _scoped(quota: Json) -> bool:
+    # Whether a pod counts there is more than its template tells.
+    spec = quota.get("spec") or {}
+    return bool(spec.get("scopes") or spec.get("scopeSelector"))
+
+
+def _hard(quota: Json) -> Json:
+    return (quota.get("status") or {}).get("hard") or (quota.get("spec") or {}).get("hard") or {}
+
+
+def preflight(
+    api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]], groups: Sequence[Sequence[str]] = ()
+) -> List[Problem]:
+    """All that is wrong with what the steps name and need.
+
+    :param acting: the steps that write, each with its pod template and its workload as it stands.
+    :param groups: the names of those that start at the same moment.
+    """
     if not acting:
         return []
     problems: List[Problem] = []
     known: Dict[Tuple[str, str], Any] = {}
-    quotas = _tried(lambda: api.list(QUOTAS)[0])
     for step, template, workload in acting:
         problems += _references(api, step, template, known)
-        if workload is None:
-            continue
-        if workload.get("spec", {}).get("replicas") == 0:
+        if workload is not None and (workload.get("spec") or {}).get("replicas") == 0:
             problems.append(Problem(step.name, "no_replicas", "it has no replicas: nothing will prove it", False))
-        if isinstance(quotas, ApiError):
-            continue
-        for quota in quotas if must_surge(workload) else ():
-            missing = short_of(quota, pod_needs(template))
-            if missing:
-                text = f"quota {quota['metadata']['name']} has no room for one more pod: {', '.join(missing)}"
-                problems.append(Problem(step.name, "quota", text))
+    return [*problems, *_quotas(api, acting, groups), *_budgets(api, acting)]
+
+
+def _quotas(
+    api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]], groups: Sequence[Sequence[str]]
+) -> List[Problem]:
+    quotas = _tried(lambda: api.list(QUOTAS)[0])
     if isinstance(quotas, ApiError):
-        problems.append(Problem("", "unchecked", f"quotas were not checked: {quotas.message}", False))
-    problems += _budgets(api, acting)
+        return [Problem("", "unchecked", f"quotas were not checked: {quotas.message}", False)]
+    if not quotas:
+        return []
+    ranges = _tried(lambda: api.list(LIMIT_RANGES)[0])
+    problems: List[Problem] = []
+    if isinstance(ranges, ApiError):
+        problems.append(Problem("", "unchecked", f"limit ranges were not checked: {ranges.message}", False))
+        ranges = None
+    surges: Dict[str, Dict[str, float]] = {}
+    for step, bare, workload in acting:
+        if workload is None or (workload.get("spec") or {}).get("replicas") == 0:
+            continue
+        template = defaulted(bare, ranges or ())
+        if must_surge(workload):
+            surges[step.name] = pod_needs(template)
+        for quota in quotas:
+            unsaid = unspecified(quota, template) if ranges is not None else []
+            if unsaid:
+                text = f"quota {quota['metadata']['name']} lets no pod in that does not say its needs: "
+                problems.append(Problem(step.name, "quota", text + ", ".join(unsaid)))
+    return problems + _room(quotas, surges, groups)
+
+
+def _room(
+    quotas: Sequence[Json], surges: Mapping[str, Mapping[str, float]], groups: Sequence[Sequence[str]]
+) -> List[Problem]:
+    """Whether there is room for the pods that come before others go: for each by itself, then for all at once."""
+    problems: List[Problem] = []
+    for quota in quotas:
+        full = f"quota {quota['metadata']['name']} has no room for"
+        alone: Set[str] = set()
+        for name, needs in surges.items():
+            missing = short_of(quota, needs)
+            if missing:
+                alone.add(name)
+                problems.append(Problem(name, "quota", f"{full} one more pod: {', '.join(missing)}"))
+        for group in groups:
+            names = [name for name in group if name in surges and name not in alone]
+            needs = {}
+            for name in names:
+                needs = _sum(needs, surges[name])
+            missing = short_of(quota, needs) if len(names) > 1 else []
+            if missing:
+                text = (
+                    f"{full} one more pod of each of {', '.join(names)} at once: {', '.join(missing)}; "
+                    "a lower max_parallel rolls them one after the other"
+                )
+                problems.append(Problem("", "quota", text))
     return problems
 
 
@@ -160,6 +301,7 @@ def _references(api: Api, step: Step, template: Json, known: Dict[Tuple[str, str
         "Secret": SECRETS,
         "ConfigMap": CONFIG_MAPS,
         "ServiceAccount": SERVICE_ACCOUNTS,
+        "PersistentVolumeClaim": CLAIMS,
     }
     problems: List[Problem] = []
     told: Set[str] = set()
@@ -199,11 +341,9 @@ def _budgets(api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]]) -> L
     for step, template, dummy in acting:
         labels = (template.get("metadata") or {}).get("labels") or {}
         for budget in budgets:
-            wanted = ((budget.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
             status = budget.get("status") or {}
             if (
-                wanted
-                and all(labels.get(key) == value for key, value in wanted.items())
+                selects((budget.get("spec") or {}).get("selector"), labels)
                 and status.get("currentHealthy", 0) < status.get("desiredHealthy", 0)
             ):
                 text = (
@@ -212,6 +352,25 @@ def _budgets(api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]]) -> L
                 )
                 problems.append(Problem(step.name, "budget", text, False))
     return problems
+
+
+def selects(selector: Optional[Mapping[str, Any]], labels: Mapping[str, str]) -> bool:
+    """Whether a label selector means an object with these labels. None selects nothing, an empty one everything."""
+    if selector is None:
+        return False
+    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    for one in selector.get("matchExpressions") or ():
+        key, operator, values = one.get("key", ""), one.get("operator"), one.get("values") or ()
+        holds = {
+            "In": key in labels and labels[key] in values,
+            "NotIn": labels.get(key) not in values,
+            "Exists": key in labels,
+            "DoesNotExist": key not in labels,
+        }
+        if not holds.get(operator, False):
+            return False
+    return True
 
 
 def _tried(ask: Callable[[], Any]) -> Any:

@@ -191,6 +191,33 @@ def test_preflight_finds_what_is_missing(cluster, rollout):
     assert cluster.image("api") == "shop/api:good1"
 
 
+def test_preflight_adds_up_what_starts_at_once(cluster, rollout):
+    for name in ("api", "web"):
+        cluster.deployment(name, replicas=1)
+    quota = {"metadata": {"name": "small"}, "status": {"hard": {"pods": "3"}, "used": {"pods": "2"}}}
+    cluster.put("resourcequotas", quota)
+    both = [service("api", "good2"), service("web", "good2")]
+    refused = rollout(both, graces={})
+    assert "no room for one more pod of each of api, web at once: pods (2 of 3 used)" in refused["msg"]
+    assert cluster.image("api") == "shop/api:good1"
+    # One after the other there is room, and so there is for who waits for a refusal to pass.
+    assert not rollout(both, graces={}, max_parallel=1, check=True)["failed"]
+    assert not rollout(both, graces={"refused": 60}, check=True)["failed"]
+    assert not rollout([service("api", "good2"), service("web", "good2", "api")], graces={}, check=True)["failed"]
+
+
+def test_preflight_finds_a_missing_claim_and_unsaid_needs(cluster, rollout):
+    cluster.deployment("api", pod={"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]})
+    assert "PersistentVolumeClaim data does not exist" in rollout([service("api", "good2")])["msg"]
+    cluster.put("persistentvolumeclaims", {"metadata": {"name": "data"}})
+    quota = {"metadata": {"name": "cpu"}, "status": {"hard": {"requests.cpu": "9"}, "used": {"requests.cpu": "0"}}}
+    cluster.put("resourcequotas", quota)
+    assert "quota cpu lets no pod in" in rollout([service("api", "good2")])["msg"]
+    given = {"type": "Container", "defaultRequest": {"cpu": "1"}}
+    cluster.put("limitranges", {"metadata": {"name": "defaults"}, "spec": {"limits": [given]}})
+    assert not rollout([service("api", "good2")], check=True)["failed"]
+
+
 def test_a_compacted_history(cluster, tmp_path):
     cluster.deployment("api")
     process = start_module(

@@ -28,6 +28,8 @@ KINDS = {
     "configmaps": "ConfigMap",
     "serviceaccounts": "ServiceAccount",
     "resourcequotas": "ResourceQuota",
+    "limitranges": "LimitRange",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
     "poddisruptionbudgets": "PodDisruptionBudget",
 }
 
@@ -49,6 +51,7 @@ class Cluster:
         self.history: list[tuple[int, str, str, dict]] = []  # version, plural, type, object
         self.compacted = 0
         self.forbidden: set[tuple[str, str]] = set()
+        self.faults: list[str] = []  # what the next patches are refused with, by status 500
         self.requests: list[tuple[str, str]] = []
         self.refuse_pods = ""  # what a quota says
         self.delay = 0.05
@@ -324,6 +327,8 @@ class Cluster:
                 self.drop(plural, name)
                 return {}
             if verb == "patch":
+                if self.faults:
+                    raise Refused(500, self.faults.pop(0))
                 return self._patch(plural, name, body, "dryRun" in query)
             return copy.deepcopy(self.objects[plural][name])
 

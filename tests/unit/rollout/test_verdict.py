@@ -14,7 +14,6 @@ from ansible_collections.eazepay.ops.plugins.module_utils.rollout.kube import (
     template_operations,
 )
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.order import Cycle, ordered
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.preflight import must_surge, quantity, short_of
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.types import Cause
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.verdict import Seen, judge, new_replica_set
 from hypothesis import given, settings
@@ -270,10 +269,3 @@ def test_images():
     assert parse("localhost:5000/shop/web-app:v1.0_x").tag == "v1.0_x"
     assert parse("Registry.example.com/a/b@sha256:" + "0" * 64).digest.startswith("sha256:")
 
-
-def test_quotas():
-    assert [quantity(one) for one in ("100m", "1Ki", "2", "1e3", "0.5")] == [0.1, 1024, 2, 1000, 0.5]
-    quota = {"metadata": {"name": "q"}, "status": {"hard": {"pods": "2", "requests.cpu": "1"}, "used": {"pods": "2"}}}
-    assert short_of(quota, {"pods": 1.0}) == ["pods (2 of 2 used)"]
-    assert must_surge(deployment())
-    assert not must_surge({**deployment(), "spec": {"replicas": 2, "strategy": {"type": "Recreate"}}})
