@@ -342,10 +342,9 @@ def _budgets(api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]]) -> L
         labels = (template.get("metadata") or {}).get("labels") or {}
         for budget in budgets:
             status = budget.get("status") or {}
-            if (
-                selects((budget.get("spec") or {}).get("selector"), labels)
-                and status.get("currentHealthy", 0) < status.get("desiredHealthy", 0)
-            ):
+            if selects((budget.get("spec") or {}).get("selector"), labels) and status.get(
+                "currentHealthy", 0
+            ) < status.get("desiredHealthy", 0):
                 text = (
                     f"PodDisruptionBudget {budget['metadata']['name']} is overdrawn already: "
                     f"{status.get('currentHealthy', 0)} of {status.get('desiredHealthy', 0)} pods are healthy"

@@ -116,12 +116,16 @@ def _refusal(current: Optional[Object], seen: Seen, pods: int) -> Optional[Tuple
         message = _failed_create(seen.about(current))
         if pods >= _number(current.get("spec") or {}, "replicas", 1):
             message = ""
-    return _refused(message, seen.pods) if message else None
+    if not message:
+        return None
+    return _refused(message, seen.pods, [pod for pod in _owned_by(seen.pods, current) if not is_ready(pod)])
 
 
-def _refused(message: str, pods: Sequence[Object]) -> Tuple[Optional[Found], str]:
+def _refused(message: str, pods: Sequence[Object], starting: Sequence[Object] = ()) -> Tuple[Optional[Found], str]:
     if "exceeded quota" in message and any((pod.get("metadata") or {}).get("deletionTimestamp") for pod in pods):
         return None, "waiting for ending pods to free the quota"
+    if "exceeded quota" in message and starting:
+        return None, "the quota has room for some of its pods only: once they are ready, old ones make room"
     return Found(Cause("refused", f"no pod can be made: {message}"), False), ""
 
 

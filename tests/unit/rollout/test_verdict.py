@@ -94,6 +94,10 @@ def test_a_refusal_of_the_old_replica_set_is_not_ours():
     ending = pod("p", "old")
     ending["metadata"]["deletionTimestamp"] = "now"
     assert judge(Seen(deployment(**WAITING), new, [ending])).state == "progressing"
+    # Not all at once, but it goes on.
+    assert judge(Seen(deployment(**WAITING), new, [pod("p", "new")])).state == "progressing"
+    webhook = [replica_set("new", 2, NEW, conditions=[{**failure, "message": "denied the request"}])]
+    assert judge(Seen(deployment(**WAITING), webhook, [pod("p", "new")])).state == "failing"
 
 
 def test_pods_of_others_with_the_same_labels_do_not_count():
@@ -268,4 +272,3 @@ def test_what_is_no_image(bad):
 def test_images():
     assert parse("localhost:5000/shop/web-app:v1.0_x").tag == "v1.0_x"
     assert parse("Registry.example.com/a/b@sha256:" + "0" * 64).digest.startswith("sha256:")
-
