@@ -70,7 +70,6 @@ class Table:
         ]
         for row in self.rows:
             bound = f"at {'most' if row.at_most else 'least'} {row.limit:g} {row.unit}"
-            lines.append(
-                f"| {row.what} | {row.measured:.2f} {row.unit} | {bound} | {'yes' if row.holds else 'no'} | {row.detail} |"
-            )
+            holds = "yes" if row.holds else "no"
+            lines.append(f"| {row.what} | {row.measured:.2f} {row.unit} | {bound} | {holds} | {row.detail} |")
         return "\n".join([*lines, ""])
