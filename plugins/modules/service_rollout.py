@@ -72,8 +72,8 @@ options:
       - V(deployed) brings the images about.
       - V(restarted) replaces the pods, images as they are; needs a restart token or O(release).
       - >-
-        V(rolled_back) goes back: to a revision, to the given images, to the revision that was released as O(release),
-        or, without any of these, to what stood before a run that did not end.
+        V(rolled_back) goes back: to a revision, to the given images, to what O(ledger) has recorded as good, to the
+        revision that was released as O(release), or, without any of these, to what stood before a run that did not end.
       - V(observed) touches nothing and returns how each service stands.
     type: str
     choices: [deployed, restarted, rolled_back, observed]
@@ -132,6 +132,24 @@ options:
   to_revision:
     description: The revision to go back to, for O(state=rolled_back), of all services that do not name their own.
     type: int
+  ledger:
+    description:
+      - For O(state=rolled_back). The release ledger to ask for the way back, an address like those of
+        O(eazepay.ops.release_ledger#module:store). S3 is reached by the environment's credentials.
+      - The services go back to O(release), or, without one, to the newest good release other than the one in place.
+        The record's C(images), by the names of services, are brought about; a service that is not among them goes
+        back to the revision that was released under that name.
+      - Services with images or a revision of their own keep to these.
+    type: str
+  resolve_digests:
+    description:
+      - Ask the registries for the digest of each image that is given by its tag, and roll that out as
+        C(repository:tag@digest), so that a tag that was moved rolls and one that moves later does not.
+      - A registry that cannot be asked from the host that runs the module is a warning, and the tag stays. An image
+        that a registry does not have is an error before anything is touched.
+      - The login is the one that C(docker login) left.
+    type: bool
+    default: false
   on_failure:
     description:
       - V(rollback_all) puts every touched service back. V(rollback_failed) puts only those back that failed, and lets
@@ -213,6 +231,23 @@ EXAMPLES = r"""
       - name: identity-service
       - name: transaction-service
 
+- name: Back to the last good release, whichever that was
+  eazepay.ops.service_rollout:
+    namespace: production
+    state: rolled_back
+    ledger: s3://ledger/production
+    services:
+      - name: identity-service
+      - name: transaction-service
+
+- name: Back to a revision that kubectl rollout history shows
+  eazepay.ops.service_rollout:
+    namespace: production
+    state: rolled_back
+    to_revision: 7
+    services:
+      - name: identity-service
+
 - name: How do they stand?
   eazepay.ops.service_rollout:
     namespace: production
@@ -261,7 +296,9 @@ services:
       description: Its C(images) by container, C(revision) and C(release) before.
       type: dict
     after:
-      description: Its C(images) by container and C(release) as planned.
+      description:
+        - Its C(images) by container and C(release) as planned, and the C(revision) that they got. That is empty in
+          check mode and when it was never started.
       type: dict
     ready:
       description: How many pods of the new template are available.
@@ -354,6 +391,8 @@ def main() -> None:
             "release": {"type": "str"},
             "restart_token": {"type": "str", "no_log": False},
             "to_revision": {"type": "int"},
+            "ledger": {"type": "str"},
+            "resolve_digests": {"type": "bool", "default": False},
             "on_failure": {
                 "type": "str",
                 "choices": ["rollback_all", "rollback_failed", "hold"],
@@ -369,6 +408,7 @@ def main() -> None:
             "progress_file": {"type": "path"},
         },
         required_if=[("target", "compose", ["compose"])],
+        mutually_exclusive=[("ledger", "to_revision")],
         supports_check_mode=True,
     )
     progress = Progress(module.params["progress_file"], Redactor().text)

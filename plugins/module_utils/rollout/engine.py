@@ -73,6 +73,7 @@ class Track:
     back_cause: Optional[Cause] = None  # why it could not be put back
     since: Dict[str, float] = field(default_factory=dict)  # when each passing cause began
     restarts: int = 0  # when it became healthy
+    revision: str = ""  # that its new template got
     began: float = 0.0
     healthy_at: Optional[float] = None
     ended: Optional[float] = None
@@ -227,6 +228,8 @@ class Engine:
     def _look(self, track: Track) -> None:
         before = track.verdict
         track.verdict = self.driver.judge(track.name)
+        if track.phase == ROLLING:
+            track.revision = self.driver.revision(track.name) or track.revision
         now = track.verdict
         if (before.state, before.cause and before.cause.code) != (now.state, now.cause and now.cause.code) and (
             now.state in (FAILING, FAILED)

@@ -30,7 +30,7 @@ from .api import (
 )
 from .engine import GRACES
 from .types import NONE, Driver, Plan, Problem, Revision, Service, State, Step, Verdict
-from .verdict import REVISION, Seen, broken_pods, complete, judge, newest_revision, plain_template
+from .verdict import REVISION, Seen, broken_pods, complete, judge, newest_revision, observed, plain_template
 
 RELEASE = "eazepay.ops/release"
 RECORD = "eazepay.ops/rollout"
@@ -77,7 +77,16 @@ class Kubernetes(Driver):
             items, version = self._list(resource, self._selector(resource))
             self._replace(resource, items)
             self.versions[resource.plural] = version
+        if any(service.kind != "Deployment" for service in self.services.values()):
+            self._know(CONTROLLER_REVISIONS)
         return {service.name: self._state(service) for service in self.services.values()}
+
+    def _know(self, resource: Resource) -> None:
+        """Lists a kind once; watches go on from there."""
+        if resource.plural not in self.versions:
+            items, version = self._list(resource)
+            self._replace(resource, items)
+            self.versions[resource.plural] = version
 
     def _selector(self, resource: Resource) -> str:
         names = [service.workload for service in self.services.values() if service.kind == resource.kind]
@@ -111,11 +120,8 @@ class Kubernetes(Driver):
             resources.append(CONTROLLER_REVISIONS)
         for resource in [*resources, EVENTS, PODS]:
             selector = self._selector(resource) if resource.kind in WORKLOADS else ""
-            version = self.versions.get(resource.plural)
-            if version is None:
-                items, version = self._list(resource)
-                self._replace(resource, items)
-            self.watches.start(resource, version, selector)
+            self._know(resource)
+            self.watches.start(resource, self.versions[resource.plural], selector)
 
     def _workload(self, name: str) -> Optional[Json]:
         uid = self.uid_of.get(name, "")
@@ -137,7 +143,7 @@ class Kubernetes(Driver):
             name=service.name,
             images=images,
             main=main,
-            revision=annotation(thing, REVISION) or (thing.get("status") or {}).get("updateRevision") or "",
+            revision=self.revision(service.name),
             release=annotation(thing, RELEASE),
             restart_token=annotation(template, TOKEN) or None,
             replicas=thing["spec"].get("replicas"),
@@ -154,11 +160,7 @@ class Kubernetes(Driver):
         thing = self._workload(service.name)
         if thing is None:
             return []
-        resource = REPLICA_SETS if service.kind == "Deployment" else CONTROLLER_REVISIONS
-        if resource.plural not in self.objects:
-            items, version = self._list(resource)
-            self._replace(resource, items)
-            self.versions[resource.plural] = version
+        self._know(REPLICA_SETS if service.kind == "Deployment" else CONTROLLER_REVISIONS)
         now = fingerprint(thing["spec"]["template"])
         found: List[Tuple[int, Revision]] = []
         for one in self._owned(thing):
@@ -295,6 +297,18 @@ class Kubernetes(Driver):
         if seen is None:
             return Verdict("failed", checks.gone(self.services[name]))
         return judge(seen)
+
+    def revision(self, name: str) -> str:
+        thing = self._workload(name)
+        if thing is None or not observed(thing):
+            return ""
+        if thing["kind"] == "Deployment":
+            return annotation(thing, REVISION)
+        owned = self._owned(thing)
+        if thing["kind"] == "StatefulSet":
+            current = (thing.get("status") or {}).get("updateRevision")
+            return next((str(one["revision"]) for one in owned if one["metadata"]["name"] == current), "")
+        return str(max((one["revision"] for one in owned), default=""))
 
     # Acting.
 
@@ -482,7 +496,7 @@ class Kubernetes(Driver):
                 continue
             workload = seen.workload
             revision = (workload.get("status") or {}).get("updateRevision") or ""
-            if workload["metadata"].get("generation", 0) > (workload.get("status") or {}).get("observedGeneration", 0):
+            if not observed(workload):
                 continue
             for pod in broken_pods(seen, revision):
                 if name not in self.returning and pod["metadata"]["uid"] not in self.stuck[name]:

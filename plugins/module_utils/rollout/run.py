@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
 
+from . import lookup
 from .engine import BROKEN, ROLLING, STUCK, Engine, Report, Track
 from .plan import plan as make_plan
 from .plan import services as read_services
@@ -55,6 +56,12 @@ def rollout(
     progress = progress or Progress()
     wanted = read_services(params["services"], params.get("restart_token"))
     state, release = params.get("state") or "deployed", params.get("release") or ""
+    known: List[Problem] = []
+    if state == "rolled_back" and params.get("ledger") and params.get("to_revision") is None:
+        record = lookup.good_release(params, lookup.query_ledger)
+        wanted, release = lookup.as_recorded(wanted, record), str(record["release"])
+    if params.get("resolve_digests") and state in ("deployed", "rolled_back"):
+        wanted, known = lookup.pinned(wanted)
     driver = driver or connect(params)
     try:
         wanted = driver.completed(wanted)
@@ -67,7 +74,7 @@ def rollout(
         steps = make_plan(wanted, states, state, release, histories=histories, to_revision=params.get("to_revision"))
         if state == "observed":
             return _observed(driver, steps)
-        problems = _examine(driver, steps, params)
+        problems = _examine(driver, steps, params, known)
         result: Json = {
             "changed": steps.changed,
             "plan": [_step(step) for step in steps.steps],
@@ -107,12 +114,12 @@ def _options(params: Mapping[str, Any]) -> Options:
     )
 
 
-def _examine(driver: Driver, steps: Plan, params: Mapping[str, Any]) -> List[Problem]:
-    """Preflight and dry run; what is not fatal comes back.
+def _examine(driver: Driver, steps: Plan, params: Mapping[str, Any], known: Sequence[Problem]) -> List[Problem]:
+    """Preflight and dry run; what is not fatal comes back, beside what is known already.
 
     :raises OpsError: all that is fatal, in one message.
     """
-    problems = driver.preflight(steps) if params.get("preflight", True) else []
+    problems = [*known, *(driver.preflight(steps) if params.get("preflight", True) else [])]
     for step in steps.steps:
         refusal = driver.validate(step) if step.acts else None
         if refusal:
@@ -187,7 +194,11 @@ def _service(track: Track, start: float = 0.0) -> Json:
             "revision": step.before.revision,
             "release": step.before.release,
         },
-        "after": {"images": dict(step.images), "release": step.release or step.before.release},
+        "after": {
+            "images": dict(step.images),
+            "revision": track.revision if step.acts else step.before.revision,
+            "release": step.release or step.before.release,
+        },
         "ready": verdict.ready,
         "wanted": verdict.wanted,
         "restarts": verdict.restarts,

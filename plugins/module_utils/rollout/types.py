@@ -217,6 +217,10 @@ class Driver:
         """How the service stands now, by what was observed last. Cheap."""
         raise NotImplementedError
 
+    def revision(self, name: str) -> str:
+        """The revision that the target has given to what stands now; empty where it has none (yet). Cheap."""
+        return ""
+
     def put_back(self, step: Step) -> bool:
         """Returns to ``step.back``, without awaiting it. Returns whether anything was written."""
         raise NotImplementedError

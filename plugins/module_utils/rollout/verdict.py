@@ -34,8 +34,7 @@ class Seen:
 
 def judge(seen: Seen) -> Verdict:
     """The verdict on a Deployment, StatefulSet or DaemonSet."""
-    metadata, status = seen.workload.get("metadata") or {}, seen.workload.get("status") or {}
-    if (metadata.get("generation") or 0) > (status.get("observedGeneration") or 0):
+    if not observed(seen.workload):
         # Whatever the status says, it says it about an older template.
         return Verdict(PROGRESSING, detail="waiting for its controller to see the change")
     kind = seen.workload.get("kind")
@@ -46,6 +45,12 @@ def judge(seen: Seen) -> Verdict:
     if kind == "DaemonSet":
         return _daemon_set(seen)
     return Verdict(FAILED, Cause("driver", f"no verdict is known on a {kind}"))
+
+
+def observed(workload: Object) -> bool:
+    """Whether its controller has seen the workload as it stands."""
+    generation = (workload.get("metadata") or {}).get("generation") or 0
+    return bool(generation <= ((workload.get("status") or {}).get("observedGeneration") or 0))
 
 
 def complete(workload: Object) -> bool:

@@ -50,6 +50,7 @@ def test_deploys_in_order_and_the_second_run_changes_nothing(cluster, rollout):
     result = rollout(services, release="v2")
     assert not result["failed"], result
     assert outcomes(result) == {"api": "healthy", "web": "healthy"}
+    assert [(one["before"]["revision"], one["after"]["revision"]) for one in result["services"]] == [("1", "2")] * 2
     assert [one["name"] for one in result["services"]] == ["api", "web"]
     assert cluster.image("web") == "shop/web:good2"
     assert cluster.annotations("web")["eazepay.ops/release"] == "v2"
@@ -154,6 +155,34 @@ def test_back_to_a_release(cluster, rollout):
     assert not rollout([{"name": "api"}], state="rolled_back", release="v2")["changed"]
     assert not rollout([{"name": "api"}], state="rolled_back", to_revision=1)["failed"]
     assert cluster.image("api") == "shop/api:good1"
+
+
+def test_back_to_the_last_good_release_of_the_ledger(cluster, rollout, tmp_path):
+    cluster.deployment("api")
+    store = str(tmp_path / "ledger")
+    for number, (tag, outcome) in enumerate([("good1", "good"), ("good2", "good"), ("good3", "failed")], 1):
+        release = f"v{number}"
+        assert not rollout([service("api", tag)], release=release)["failed"]
+        recorded = run_module(
+            "release_ledger",
+            store=store,
+            state="recorded",
+            id=f"2026112{number}T000000Z-{release}",
+            release=release,
+            outcome=outcome,
+            record={"images": {"api": f"shop/api:{tag}"}},
+        )
+        assert not recorded["failed"], recorded
+    # The newest good one before what is in place.
+    result = rollout([{"name": "api"}], state="rolled_back", ledger=store)
+    assert not result["failed"], result["msg"]
+    assert cluster.image("api") == "shop/api:good2"
+    assert result["services"][0]["after"]["release"] == "v2"
+    assert not rollout([{"name": "api"}], state="rolled_back", ledger=store)["changed"]
+    result = rollout([{"name": "api"}], state="rolled_back", ledger=store, release="v1")
+    assert cluster.image("api") == "shop/api:good1"
+    unknown = rollout([{"name": "api"}], state="rolled_back", ledger=store, release="v3")
+    assert "knows no good release v3; it knows as good: v2, v1" in unknown["msg"]
 
 
 def test_restart_once_a_token(cluster, rollout):
