@@ -28,8 +28,11 @@ options:
       - V(present) applies what is pending.
       - V(shown) only looks.
       - V(reverted) goes back to O(point).
+      - V(decided) only says how each database gets back to O(point), by the tables in which the tools keep their books.
+        It is reverted if the code can, restored if only O(backup_migrations) leads there, or left alone if it is there
+        already.
     type: str
-    choices: [present, shown, reverted]
+    choices: [present, shown, reverted, decided]
     default: present
   services:
     description: The services. Those of different databases are worked on at once, those of one in this order.
@@ -104,6 +107,17 @@ options:
   point:
     description: For each service what was applied at the point to go back to, as this module returned it.
     type: dict
+  backup_migrations:
+    description:
+      - With O(state=decided), what the backup that could be restored has applied, as M(eazepay.ops.pg_backup)
+        returned it.
+      - Without it no database is to be restored.
+    type: dict
+  prefer:
+    description: With O(state=decided), which way to take where both lead to O(point). Reverting loses no rows.
+    type: str
+    choices: [revert, restore]
+    default: revert
   timeout:
     description: Seconds after which a command is killed.
     type: float
@@ -139,6 +153,17 @@ EXAMPLES = r"""
       - {name: identity, database: identity, chdir: /srv/releases/v1.1.0/services/identity-service}
       - {name: wallet, database: wallet, chdir: /srv/releases/v1.1.0/services/wallet-service}
     point: "{{ migrated.point }}"
+
+- name: How do they get back there?
+  eazepay.ops.db_migration:
+    state: decided
+    login_host: db.example.com
+    login_user: deploy
+    login_password: "{{ database_password }}"
+    services:
+      - {name: identity, database: identity, chdir: /srv/releases/v1.1.0/services/identity-service}
+    point: {identity: [CreateUsers1735689600000]}
+    backup_migrations: "{{ backed_up.backup.migrations }}"
 
 - name: Migrate with Alembic, in a container of the release's image
   eazepay.ops.db_migration:
@@ -194,6 +219,22 @@ point:
   returned: always
   type: dict
   sample: {identity: [CreateUsers1735689600000]}
+ways:
+  description: How each database gets back to the point.
+  returned: when decided
+  type: list
+  elements: dict
+  contains:
+    database:
+      description: The database.
+      type: str
+    way:
+      description: V(nothing), V(revert) or V(restore).
+      type: str
+    services:
+      description: For each service its C(name), the C(migrations) that go, newest first, and the C(reason).
+      type: list
+      elements: dict
 """
 
 from typing import Any, Dict
@@ -205,7 +246,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import
 
 WORDS = {"type": "list", "elements": "str"}
 SPEC: Dict[str, Any] = {
-    "state": {"type": "str", "choices": ["present", "shown", "reverted"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "shown", "reverted", "decided"], "default": "present"},
     "services": {
         "type": "list",
         "elements": "dict",
@@ -228,6 +269,8 @@ SPEC: Dict[str, Any] = {
         },
     },
     "point": {"type": "dict"},
+    "backup_migrations": {"type": "dict"},
+    "prefer": {"type": "str", "choices": ["revert", "restore"], "default": "revert"},
     "timeout": {"type": "float", "default": 1800},
     "max_parallel": {"type": "int", "default": 4},
     **LOGIN_SPEC,
@@ -236,7 +279,9 @@ SPEC: Dict[str, Any] = {
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=SPEC, required_if=[("state", "reverted", ("point",))], supports_check_mode=True
+        argument_spec=SPEC,
+        required_if=[("state", "reverted", ("point",)), ("state", "decided", ("point",))],
+        supports_check_mode=True,
     )
 
     def work() -> Dict[str, Any]:

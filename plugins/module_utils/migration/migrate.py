@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
 from ..common.errors import InputError, OpsError
 from ..common.process import Finished
@@ -20,7 +21,12 @@ from ..postgres.server import Server, database_error, said
 from . import plan
 from .runners import RUNNERS
 
-VERBS = {"present": "migrate", "shown": "show the migrations of", "reverted": "revert the migrations of"}
+VERBS = {
+    "present": "migrate",
+    "shown": "show the migrations of",
+    "reverted": "revert the migrations of",
+    "decided": "find the way back for",
+}
 
 
 class Service:
@@ -44,6 +50,8 @@ class Service:
         self.before: List[str] = []
         self.after: List[str] = []
         self.pending: Optional[List[str]] = None
+        self.way: Optional[plan.Way] = None
+        self.restorable = False  # the backup is at the point
         self.started = self.ended = time.monotonic()
 
     def error(self, cause: str, remedy: str = "") -> OpsError:
@@ -170,6 +178,21 @@ class Service:
             self.progress.event(f"{self.name}: reverted {name}")
         self.pending = None if known is None else plan.pending(known, self.after)
 
+    def decide(self, point: List[str], backup: Optional[Dict[str, List[str]]], prefer: str) -> None:
+        """Finds the way back to a point. :param backup: what the backup of the database has applied, by table."""
+        known = self.look(readonly=True)
+        stands = None
+        try:
+            # Without the table of a tool that backups know, it was taken before the first migration.
+            if backup is not None and self.tool.table in {table for table, _column, _order in catalog.MIGRATION_TABLES}:
+                stands = plan.applied_names(self.tool, backup.get(self.tool.table) or [], known or [])
+            self.restorable = stands is not None and stands == point
+            self.way = plan.way_back(self.before, point, known, bool(self.tool.revert), stands, prefer)
+        except ValueError as error:
+            raise self.error(
+                str(error), "Nothing was touched. Choose a backup, and restore it with pg_restore."
+            ) from error
+
     def result(self) -> Dict[str, Any]:
         return {
             "name": self.name,
@@ -195,16 +218,28 @@ def migrate(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
         raise InputError("services", "a name occurs twice")
     services = [Service(server, one, params, progress) for one in params["services"]]
     points = params["point"] or {}
-    if state == "reverted" and set(names) - set(points):
+    if state in ("reverted", "decided") and set(names) - set(points):
         raise InputError("point", f"it says nothing about {', '.join(sorted(set(names) - set(points)))}")
     by_database: Dict[str, List[Service]] = {}
     for service in services:
         by_database.setdefault(service.database, []).append(service)
-    if state == "shown" or check:
-        failures = work_all(by_database, state, points, check, params["max_parallel"])
-    else:
-        with server.locked(list(by_database)):
-            failures = work_all(by_database, state, points, check, params["max_parallel"])
+    backups = params["backup_migrations"] or {}
+
+    def act(service: Service) -> None:
+        if state == "shown":
+            service.show()
+        elif state == "present":
+            service.run(check)
+        elif state == "reverted":
+            service.revert(list(points[service.name]), check)
+        else:
+            service.decide(list(points[service.name]), backups.get(service.database), params["prefer"])
+
+    # Reverting goes the other way round.
+    groups = [group[::-1] if state == "reverted" else group for group in by_database.values()]
+    looks = check or state in ("shown", "decided")
+    with contextlib.nullcontext() if looks else server.locked(list(by_database)):
+        failures = work_all(groups, act, params["max_parallel"])
     done = [service.result() for service in services]
     if check and state == "present":
         for one in done:
@@ -223,33 +258,46 @@ def migrate(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
         },
     }
     if failures:
-        first = failures[0][1]
-        others = "".join(f" {error.message}" for _name, error in failures[1:])
+        first = failures[0]
+        others = "".join(f" {error.message}" for error in failures[1:])
         raise OpsError(first.verb, first.object, first.cause, first.remedy + others, **result)
+    if state == "decided":
+        result["ways"] = [decision(database, group) for database, group in by_database.items()]
     return result
 
 
-def work_all(
-    by_database: Dict[str, List[Service]], state: str, points: Dict[str, List[str]], check: bool, parallel: int
-) -> List[Tuple[str, OpsError]]:
+def decision(database: str, group: List[Service]) -> Dict[str, Any]:
+    """How one database gets back, and why. :raises OpsError: its services cannot go back together."""
+    found = [(one, one.way) for one in group if one.way]
+    way = plan.together([one for _service, one in found])
+    for service, one in found:
+        if way == "restore" and one.way != "restore" and not service.restorable:
+            raise service.error(
+                f"database {database!r} has to be restored, and then this service would not be at its point",
+                "Nothing was touched. Choose a backup, and restore it with pg_restore.",
+            )
+    return {
+        "database": database,
+        "way": way,
+        "services": [
+            {"name": service.name, "migrations": one.migrations, "reason": one.reason} for service, one in found
+        ],
+    }
+
+
+def work_all(groups: List[List[Service]], act: Callable[[Service], None], parallel: int) -> List[OpsError]:
     """Works on every database at once and gives what failed."""
 
-    def work(group: List[Service]) -> List[Tuple[str, OpsError]]:
-        # Reverting goes the other way round.
-        for service in group[::-1] if state == "reverted" else group:
+    def work(group: List[Service]) -> List[OpsError]:
+        for service in group:
             service.started = time.monotonic()
             try:
-                if state == "shown":
-                    service.show()
-                elif state == "present":
-                    service.run(check)
-                else:
-                    service.revert(list(points[service.name]), check)
+                act(service)
             except OpsError as error:
-                return [(service.name, error)]
+                return [error]
             finally:
                 service.ended = time.monotonic()
         return []
 
     with ThreadPoolExecutor(max(1, parallel)) as pool:
-        return [failure for failures in pool.map(work, by_database.values()) for failure in failures]
+        return [failure for failures in pool.map(work, groups) for failure in failures]

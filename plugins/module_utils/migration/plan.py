@@ -10,6 +10,17 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 
+class Way(NamedTuple):
+    """How a database gets back to a point: ``nothing``, ``revert`` or ``restore``.
+
+    ``migrations`` are those that go with it, newest first.
+    """
+
+    way: str
+    migrations: List[str]
+    reason: str
+
+
 class Tool(NamedTuple):
     """How a migration tool is driven, and where it keeps its books.
 
@@ -127,6 +138,83 @@ def reverts(applied: Sequence[str], point: Sequence[str]) -> List[str]:
             f"{', '.join(point) or '(nothing)'}"
         )
     return list(applied[len(point) :])[::-1]
+
+
+def way_back(
+    applied: Sequence[str],
+    point: Sequence[str],
+    known: Optional[Sequence[str]],
+    revertible: bool,
+    backup: Optional[Sequence[str]],
+    prefer: str = "revert",
+) -> Way:
+    """Whether a database has to be reverted, restored, or left alone to get back to a point.
+
+    Never two of them: after the restore of a backup from before the migrations there is nothing left to revert.
+
+    :param known: the migrations of the code at hand; None when that cannot be told.
+    :param revertible: whether the tool can revert.
+    :param backup: what the backup has applied; None when there is none, or it does not say.
+    :param prefer: ``revert``, which loses no rows, or ``restore``, when both lead there.
+    :raises ValueError: neither does.
+    """
+    try:
+        todo = reverts(applied, point)
+        obstacle = ""
+    except ValueError as error:
+        todo = [name for name in applied if name not in point][::-1]
+        obstacle = str(error)
+    if not obstacle and not todo:
+        behind = len(point) - len(applied)
+        return Way("nothing", [], f"it is {behind} migrations before the point" if behind else "it is at the point")
+    strange = [name for name in todo if name not in (known or [])]
+    if not obstacle and strange:
+        obstacle = f"this code does not have {', '.join(strange)}"
+    if not obstacle and not revertible:
+        obstacle = "there is no command that reverts"
+    if not obstacle and prefer == "revert":
+        return Way("revert", todo, f"{', '.join(todo)} came after the point")
+    obstacle = obstacle or "a restore is preferred"
+    if backup is not None and list(backup) == list(point):
+        return Way("restore", todo, obstacle)
+    if backup is None:
+        raise ValueError(f"{obstacle}, and no backup says that it is at the point")
+    raise ValueError(f"{obstacle}, and the backup is not at the point: it has {', '.join(backup) or 'nothing'} applied")
+
+
+def together(ways: Sequence[Way]) -> str:
+    """What becomes of a database that several services share: the restore of one is that of all."""
+    found = {one.way for one in ways}
+    return next((way for way in ("restore", "revert") if way in found), "nothing")
+
+
+def since(records: Sequence[Dict[str, Any]], release: str) -> Dict[str, Any]:
+    """What deployments did to the databases since a release was in place, from the ledger's records.
+
+    :param records: the newest first.
+    :param release: the one to go back to.
+    :return: ``release``, the newest that came as far as migrations, whose code can revert; ``point`` by service, where
+        the databases were before the first of those deployments; ``backup`` and ``backup_migrations``, what was backed
+        up then. Empty when there was no such deployment.
+    """
+    found: Dict[str, Any] = {"release": "", "point": {}, "backup": "", "backup_migrations": {}}
+    for record in records:
+        points = record.get("migration_point")
+        if not points:
+            continue
+        if record.get("release") == release:
+            if record.get("outcome") == "good":
+                break
+            continue  # an attempt to go back by deploying the old release
+        databases, migrated = record.get("migration_databases") or {}, record.get("migrated") or {}
+        for service, names in points.items():
+            # A second run of the same release began where the first one had ended.
+            own = migrated.get(databases.get(service, service)) or []
+            found["point"][service] = [name for name in names if name not in own]
+        found["release"] = found["release"] or record.get("release", "")
+        found["backup"] = record.get("backup") or ""
+        found["backup_migrations"] = record.get("backup_migrations") or {}
+    return found
 
 
 def quiet(output: str) -> str:

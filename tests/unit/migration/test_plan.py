@@ -87,3 +87,79 @@ def test_a_tool_of_ones_own_must_be_complete():
     tool = plan.merged("command", {"commands": {"run": ["r"], "show": ["s"]}, "table": "t", "column": "c"})
     assert tool.order == "c"
     assert plan.merged("typeorm", {"table": "other"}).table == "other"
+
+
+@given(names, st.integers(0, 8), st.booleans(), st.one_of(st.none(), names), st.sampled_from(["revert", "restore"]))
+def test_the_way_back_leads_to_the_point_or_there_is_none(applied, length, revertible, backup, prefer):
+    point = applied[:length]
+    try:
+        way = plan.way_back(applied, point, applied, revertible, backup, prefer)
+    except ValueError:
+        assert applied != point and (prefer == "restore" or not revertible) and backup != point
+        return
+    if way.way == "nothing":
+        assert applied == point
+    elif way.way == "revert":
+        assert [name for name in applied if name not in way.migrations] == point and revertible
+    else:
+        # Nothing is left to revert after it.
+        assert plan.way_back(backup, point, applied, revertible, None).way == "nothing"
+
+
+@given(names, names)
+def test_a_database_before_the_point_is_left_alone(point, later):
+    """As after the restore of an older backup."""
+    both = list(dict.fromkeys([*point, *later]))
+    assert plan.way_back(point, both, [], False, None).way == "nothing"
+
+
+def test_what_only_a_restore_undoes():
+    assert plan.way_back(["a", "b"], ["a"], ["a"], True, ["a"]).way == "restore"  # this code does not have b
+    assert plan.way_back(["a", "b"], ["a"], ["a", "b"], False, ["a"]).way == "restore"
+    assert plan.way_back(["a", "x"], ["a", "b"], ["a", "b"], True, ["a", "b"]).way == "restore"  # another history
+    with pytest.raises(ValueError, match="does not have b, and no backup says"):
+        plan.way_back(["a", "b"], ["a"], ["a"], True, None)
+    with pytest.raises(ValueError, match="the backup is not at the point: it has a, b applied"):
+        plan.way_back(["a", "b"], ["a"], ["a"], True, ["a", "b"])
+
+
+def test_the_restore_of_a_database_is_that_of_all_its_services():
+    revert, restore, nothing = (plan.Way(way, [], "") for way in ("revert", "restore", "nothing"))
+    assert plan.together([revert, restore, nothing]) == "restore"
+    assert plan.together([nothing, revert]) == "revert"
+    assert plan.together([nothing]) == plan.together([]) == "nothing"
+
+
+def record(release, outcome="good", point=None, migrated=None, backup=""):
+    return {
+        "release": release,
+        "outcome": outcome,
+        "migration_point": {"identity": point} if point is not None else {},
+        "migration_databases": {"identity": "users"},
+        "migrated": {"users": migrated or [], "wallet": ["a"]},
+        "backup": backup,
+        "backup_migrations": {"users": {"migrations": point or []}},
+    }
+
+
+def test_what_was_done_since_a_release():
+    first = record("v1.0.0", point=[], migrated=["a"], backup="b1")
+    deployed = record("v1.1.0", point=["a"], migrated=["b"], backup="b2")
+    again = record("v1.1.0", "failed", point=["a", "b"], migrated=["b"], backup="b2")
+    third = record("v1.2.0", "failed", point=["a", "b"], migrated=["c"], backup="b3")
+    back = record("v1.0.0", "good")  # services alone
+    attempt = record("v1.0.0", "failed", point=["a", "b", "c"], migrated=["a"])
+    assert plan.since([deployed, first], "v1.0.0") == {
+        "release": "v1.1.0",
+        "point": {"identity": ["a"]},
+        "backup": "b2",
+        "backup_migrations": {"users": {"migrations": ["a"]}},
+    }
+    for records in ([again, deployed, first], [back, again, deployed, first], [attempt, back, deployed, first]):
+        assert plan.since(records, "v1.0.0")["point"] == {"identity": ["a"]}, records
+        assert plan.since(records, "v1.0.0")["release"] == "v1.1.0"
+    both = plan.since([third, again, deployed, first], "v1.0.0")
+    assert (both["release"], both["point"], both["backup"]) == ("v1.2.0", {"identity": ["a"]}, "b2")
+    assert plan.since([third, again, deployed, first], "v1.1.0")["point"] == {"identity": ["a", "b"]}
+    assert plan.since([deployed, first], "v1.1.0")["point"] == {} == plan.since([], "v1.0.0")["point"]
+    assert plan.since([again], "v1.0.0")["point"] == {"identity": ["a"]}  # the first run left no record
