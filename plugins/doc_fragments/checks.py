@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import textwrap
 
+# As module_utils/gate/logs.py has it, which a documentation fragment cannot import; ansible-test compares them.
+PATTERN = r'(^|[^A-Za-z])(ERROR|FATAL|CRITICAL|PANIC|Traceback)|"(level|severity)": ?"(error|fatal|critical|panic)"'
+
 LIMITS = """
 type: dict
 suboptions:
@@ -184,6 +187,22 @@ command:
     rc: {{description: 'The exit codes that are good.', type: list, elements: int, default: [0]}}
     stdout_matches: {{description: 'A regular expression that must match somewhere in the output.', type: str}}
     env: {{description: 'Added to the environment.', type: dict}}
+    chdir: {{description: 'Where it runs.', type: path}}
+    timeout: {{description: 'Seconds.', type: float, default: 60}}
+logs:
+  description: A program that prints a log, which must hold no burst of errors.
+  type: dict
+  suboptions:
+    argv: {{description: 'The program and its arguments.', type: list, elements: str, required: true}}
+    pattern:
+      description: A regular expression for lines that are errors.
+      type: str
+      default: '{PATTERN}'
+    most: {{description: 'How many errors within O(ignore:window) are no burst.', type: int, default: 10}}
+    window:
+      description: Seconds. When a line was written is taken from its first ISO time; one without any counts to every window.
+      type: float
+      default: 60
     chdir: {{description: 'Where it runs.', type: path}}
     timeout: {{description: 'Seconds.', type: float, default: 60}}
 """

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from ..common.errors import OpsError
 from ..common.progress import Progress
 from .gate import Gate
-from .judge import NO_DATA, Holding, Sample, breach
+from .judge import NO_DATA, Holding, Sample, breach, good
 from .options import CHECKS, examine
 from .probes import probe
 
@@ -32,7 +32,8 @@ class Monitor:
     """Checks that are made every few seconds in a thread of their own.
 
     :param checks: with all defaults, as a module's arguments give them.
-    :param consecutive: so many bad answers in a row are a breach.
+    :param consecutive: so many bad answers in a row are a breach. After a bad one the next comes sooner, so that all of
+        them together take less than two intervals.
     :param since: seconds since 1970; no window reaches back before it.
     """
 
@@ -79,6 +80,9 @@ class Monitor:
         if one.phase:
             one.verdict, one.reason = one.phase[-1].verdict, one.phase[-1].reason
         why = breach(told, self.rules, one.no_data)
+        if told and told[-1] is one.phase[-1] and not good(told[-1].verdict, one.no_data):
+            # A first bad answer is soon confirmed or not: an alert comes within two intervals of its cause.
+            one.due = time.monotonic() + self.gate.interval / self.rules.failures
         if why and self.said is None:
             one.reason = why
             self.said = f"{one.name}: {why}"

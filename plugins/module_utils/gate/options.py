@@ -14,6 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..common.errors import InputError
 from . import jsonpath
+from .logs import PATTERN
 from .probes import KINDS
 
 STEP: Dict[str, Any] = {
@@ -169,6 +170,17 @@ CHECK: Dict[str, Any] = {
             "timeout": {"type": "float", "default": 60},
         },
     },
+    "logs": {
+        "type": "dict",
+        "options": {
+            "argv": {"type": "list", "elements": "str", "required": True},
+            "pattern": {"type": "str", "default": PATTERN},
+            "most": {"type": "int", "default": 10},
+            "window": {"type": "float", "default": 60},
+            "chdir": {"type": "path"},
+            "timeout": {"type": "float", "default": 60},
+        },
+    },
 }
 # How the argument "checks" reads in a module.
 CHECKS: Dict[str, Any] = {
@@ -239,12 +251,18 @@ def _examine(kind: str, options: Mapping[str, Any]) -> None:
         if not options["argv"]:
             raise ValueError("argv is empty")
         re.compile(options["stdout_matches"] or "")
+    elif kind == "logs":
+        if not options["argv"]:
+            raise ValueError("argv is empty")
+        if options["window"] <= 0:
+            raise ValueError("window is a positive number of seconds")
+        re.compile(options["pattern"])
 
 
 def writes(check: Mapping[str, Any]) -> bool:
     """Whether asking may change something: then check mode does not ask."""
     kind = kind_of(check)
-    if kind == "command":
+    if kind in ("command", "logs"):
         return True
     if kind != "http":
         return False

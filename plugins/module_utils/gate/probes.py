@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..common import process
 from ..common.errors import MissingLibrary, OpsError
-from . import database, prometheus, web, wire
+from . import database, logs, prometheus, web, wire
 from .judge import ERROR, FAIL, NO_DATA, PASS, Limits, Sample, threshold, worst
 
 Probe = Callable[[Mapping[str, Any], Optional[float]], Sample]
@@ -151,8 +151,9 @@ SIMPLE: Dict[str, Callable[[Mapping[str, Any]], Tuple[str, str]]] = {
     "command": command,
     "docker": docker,
     "kubernetes": kubernetes,
+    "logs": logs.check,
 }
-KINDS: List[str] = ["http", "tcp", "tls", "postgres", "prometheus", "kubernetes", "docker", "command"]
+KINDS: List[str] = ["http", "tcp", "tls", "postgres", "prometheus", "kubernetes", "docker", "command", "logs"]
 
 
 def probe(kind: str, options: Mapping[str, Any], since: Optional[float] = None) -> Sample:

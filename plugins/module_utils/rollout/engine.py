@@ -191,7 +191,7 @@ class Engine:
         return self.all_healthy_since is not None and self.clock() - self.all_healthy_since >= self.options.soak
 
     def _wait(self) -> float:
-        return WAKE
+        return WAKE if self.monitor is None else min(WAKE, self.options.monitor_interval)
 
     # Going forward.
 

@@ -34,9 +34,9 @@ def until(condition):
         time.sleep(0.01)
 
 
-def watch(*verdicts, consecutive=2):
+def watch(*verdicts, consecutive=2, interval=0.01):
     ask = script(*verdicts)
-    return Monitor(CHECKS, 0.01, consecutive, ask=ask).start(), ask
+    return Monitor(CHECKS, interval, consecutive, ask=ask).start(), ask
 
 
 def test_an_alert_is_said():
@@ -68,6 +68,18 @@ def test_an_alert_interrupted_by_a_lack_of_data_is_still_one():
     monitor, _ask = watch(FAIL, NO_DATA, FAIL)
     until(monitor.breach)
     monitor.stop()
+
+
+@pytest.mark.parametrize("consecutive", [2, 3, 5])
+def test_an_alert_comes_within_two_intervals_of_its_cause(consecutive):
+    monitor, _ask = watch(PASS, FAIL, consecutive=consecutive, interval=2)
+    until(monitor.breach)
+    monitor.stop()
+    moments = [one["at"] for one in monitor.report()[0]["samples"]]
+    assert len(moments) == 1 + consecutive
+    # The cause came after the good answer at the earliest.
+    assert moments[1] - moments[0] >= 1.9
+    assert moments[-1] - moments[0] < 4
 
 
 def test_a_failure_takes_the_samples_along():

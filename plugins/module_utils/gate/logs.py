@@ -1,0 +1,95 @@
+# Copyright (c) 2026 The eazepay.ops authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Bursts of errors in what a program prints of a log."""
+
+from __future__ import annotations
+
+import calendar
+import re
+import subprocess
+import threading
+import time
+from collections import deque
+from typing import Any, Deque, List, Mapping, Optional, Sequence, Tuple
+
+from ..common import process
+from .judge import ERROR, FAIL, PASS
+
+# As people write it, and as JSON has it.
+PATTERN = r'(^|[^A-Za-z])(ERROR|FATAL|CRITICAL|PANIC|Traceback)|"(level|severity)": ?"(error|fatal|critical|panic)"'
+TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
+LONGEST = 65536  # characters of a line that are looked at
+
+
+def moment(line: str) -> Optional[float]:
+    """The first time in a line, in seconds; only their differences mean something, so the zone does not matter."""
+    found = TIME.search(line)
+    if found is None:
+        return None
+    try:
+        return float(calendar.timegm(time.strptime(found.group().replace(" ", "T"), "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return None
+
+
+def burst(moments: Sequence[Optional[float]], window: float) -> int:
+    """The most that lie within ``window`` seconds; what has no time may lie anywhere, so it counts."""
+    known = sorted(one for one in moments if one is not None)
+    most = first = 0
+    for last, at in enumerate(known):
+        while at - known[first] >= window:
+            first += 1
+        most = max(most, last - first + 1)
+    return most + len(moments) - len(known)
+
+
+def check(options: Mapping[str, Any]) -> Tuple[str, str]:
+    """Reads the log line by line, however long it is."""
+    name, pattern = options["argv"][0], re.compile(options["pattern"])
+    errors: List[Optional[float]] = []
+    latest: Deque[str] = deque(maxlen=3)
+    last = ""
+    try:
+        reading = subprocess.Popen(
+            [str(word) for word in options["argv"]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=options.get("chdir"),
+            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        return ERROR, f"{name} cannot be run: {error.strerror or error}"
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill(reading)
+
+    timer = threading.Timer(options["timeout"], end)
+    timer.start()
+    try:
+        for line in iter(lambda: reading.stdout.readline(LONGEST), ""):  # type: ignore[union-attr]
+            last = line
+            if pattern.search(line):
+                errors.append(moment(line))
+                latest.append(line.strip()[:200])
+        code = reading.wait()
+    finally:
+        timer.cancel()
+        process.kill(reading)
+    if late.is_set():
+        return ERROR, f"the log was not read to its end within {options['timeout']:g} s"
+    if code:
+        return ERROR, f"the log cannot be read: {name} ended with {code}: {last.strip()[-300:]}"
+    most = burst(errors, options["window"])
+    if most > options["most"]:
+        said = "; ".join(latest)
+        return FAIL, f"{most} errors within {options['window']:g} s, more than {options['most']}; the last: {said}"
+    if errors:
+        return PASS, f"{len(errors)} errors, never more than {options['most']} within {options['window']:g} s"
+    return PASS, "no errors"
