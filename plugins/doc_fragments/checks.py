@@ -190,7 +190,7 @@ command:
     chdir: {{description: 'Where it runs.', type: path}}
     timeout: {{description: 'Seconds.', type: float, default: 60}}
 logs:
-  description: A program that prints a log, which must hold no burst of errors.
+  description: A program that prints a log, which must hold no burst of errors. Without any line that has a time there is no data.
   type: dict
   suboptions:
     argv: {{description: 'The program and its arguments.', type: list, elements: str, required: true}}

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Any, Deque, List, Mapping, Optional, Sequence, Tuple
 
 from ..common import process
-from .judge import ERROR, FAIL, PASS
+from .judge import ERROR, FAIL, NO_DATA, PASS
 
 # As people write it, and as JSON has it.
 PATTERN = r'(^|[^A-Za-z])(ERROR|FATAL|CRITICAL|PANIC|Traceback)|"(level|severity)": ?"(error|fatal|critical|panic)"'
@@ -50,7 +50,7 @@ def check(options: Mapping[str, Any]) -> Tuple[str, str]:
     name, pattern = options["argv"][0], re.compile(options["pattern"])
     errors: List[Optional[float]] = []
     latest: Deque[str] = deque(maxlen=3)
-    last = ""
+    last, timed = "", False
     try:
         reading = subprocess.Popen(
             [str(word) for word in options["argv"]],
@@ -74,7 +74,7 @@ def check(options: Mapping[str, Any]) -> Tuple[str, str]:
     timer.start()
     try:
         for line in iter(lambda: reading.stdout.readline(LONGEST), ""):  # type: ignore[union-attr]
-            last = line
+            last, timed = line, timed or TIME.search(line) is not None
             if pattern.search(line):
                 errors.append(moment(line))
                 latest.append(line.strip()[:200])
@@ -92,4 +92,7 @@ def check(options: Mapping[str, Any]) -> Tuple[str, str]:
         return FAIL, f"{most} errors within {options['window']:g} s, more than {options['most']}; the last: {said}"
     if errors:
         return PASS, f"{len(errors)} errors, never more than {options['most']} within {options['window']:g} s"
+    if not timed:
+        # A program that finds no log may say so and end well.
+        return NO_DATA, f"{name} printed no line with a time" + (f": {last.strip()[-200:]}" if last else "")
     return PASS, "no errors"

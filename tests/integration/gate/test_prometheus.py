@@ -11,6 +11,8 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.gate import Gate
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.monitor import Monitor
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.options import read
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.probes import probe
 
@@ -82,6 +84,27 @@ def test_nobody_there():
     assert sample.verdict == "error"
     assert "gave no answer" in sample.reason
     assert "geheim" not in sample.reason
+
+
+def test_a_prometheus_that_is_away_for_a_while():
+    with serving(Fake) as fake:
+        fake.answers = {"q": (503, b"Service Unavailable")}
+        checks = read([{"name": "it", "no_data": "pass", "prometheus": {"url": fake.url, "query": "q", "fail": 1}}])
+        # A watch takes it for an alert, whatever a lack of data means to it.
+        monitor = Monitor(checks, 0.05, 3).start()
+        until(monitor.breach)
+        monitor.stop()
+        assert "status 503" in monitor.breach()
+        # Who waits for it to come back goes on then.
+        gate = Gate(checks, interval=0.05)
+        waiting = threading.Thread(target=gate.become, args=(300, 2))
+        waiting.start()
+        until(lambda: len(fake.seen) > 8)
+        assert waiting.is_alive()
+        fake.answers = {"q": success("0")}
+        waiting.join(60)
+        gate.close()
+        assert gate.report()[0]["verdict"] == "pass"
 
 
 def test_windows_begin_with_the_rollout():

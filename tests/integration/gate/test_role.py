@@ -61,7 +61,10 @@ def test_all_parts(verify):
         code, result, output = verify(
             verify_checks=[{"name": "identity", "http": {"url": f"{server.url}/ok", "timeout": 60}}],
             verify_smoke=[{"name": "smoke", "command": {"argv": ["echo", "1 passed"]}}],
-            verify_logs={"commands": {"identity": ["printf", "ERROR\\nfine\\n"]}, "most": 1},
+            verify_logs={
+                "commands": {"identity": ["printf", "2026-11-28T10:00:00Z ERROR\\n2026-11-28T10:00:00Z fine\\n"]},
+                "most": 1,
+            },
             verify_prometheus=prometheus.url,
             verify_labels={"target": "compose"},
             verify_services=["identity", "wallet"],

@@ -1,13 +1,14 @@
-"""A release that is ready, but fails two requests in a hundred, is put back by itself."""
+"""A release that is ready, but that users suffer from, is put back by itself; what has not begun does not begin."""
 
 import threading
 
 import pytest
 
 from tests.images import tiny
-from tests.integration.gate.servers import serving
-from tests.integration.gate.test_prometheus import RATIO, Metrics, Real, until
+from tests.integration.gate.servers import serving, until
+from tests.integration.gate.test_prometheus import RATIO, Metrics, Real
 from tests.integration.rollout.test_compose import Project, outcomes, served
+from tests.modules import finish_module, start_module
 
 
 @pytest.fixture
@@ -74,3 +75,43 @@ def test_a_good_release_passes_its_bake(sandbox, project, real):
     assert not result["failed"], result
     assert result["monitor"][0]["name"] == "error rate"
     assert project.images("shop") == [v2]
+
+
+WAITING = """
+  second:
+    image: {image}
+    volumes: ["./flags:/flags:ro"]
+    healthcheck: {{test: [CMD, test, -e, /flags/go], interval: 1s, start_period: 300s}}
+"""
+
+
+def test_an_alert_stops_the_next_wave_and_puts_back_once(sandbox, project, tmp_path):
+    v1, v2 = (tiny(sandbox["REGISTRY"], version) for version in ("v1", "v2"))
+    ready, alert, progress = project.folder / "flags" / "go", tmp_path / "alert", tmp_path / "progress"
+    ready.parent.mkdir()
+    ready.touch()
+    project.write("services:" + served("first", v1) + WAITING.format(image=v1) + served("third", v1))
+    project.up()
+    third = project.containers("third")
+    ready.unlink()  # the second wave is under way until this is there again
+    services = [
+        {"name": "first", "image": v2},
+        {"name": "second", "image": v2, "depends_on": ["first"]},
+        {"name": "third", "image": v2, "depends_on": ["second"]},
+    ]
+    monitor = {"checks": [{"name": "users", "command": {"argv": ["test", "!", "-e", str(alert)]}}], "interval": 0.5}
+    process = start_module(
+        "service_rollout", **project.arguments({}, services=services, monitor=monitor), progress_file=str(progress)
+    )
+    until(lambda: progress.exists() and "first: healthy" in progress.read_text())
+    alert.touch()
+    until(lambda: "rollout: failed: users: 2 bad answers in a row" in progress.read_text())
+    ready.touch()
+    result = finish_module(process)
+    assert result["failed"]
+    assert outcomes(result) == {"first": "rolled_back", "second": "rolled_back", "third": "skipped"}
+    assert "not started: third" in result["msg"]
+    assert project.containers("third") == third
+    for name in ("first", "second"):
+        assert project.images(name) == [v1]
+        assert progress.read_text().count(f"{name}: putting back") == 1

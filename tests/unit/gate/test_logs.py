@@ -32,13 +32,14 @@ def ask(*argv, **options):
 @pytest.mark.parametrize(
     "text, most, verdict, said",
     [
-        ("all is well\n", 0, "pass", "no errors"),
+        ("2026-11-28T10:00:00Z all is well\n", 0, "pass", "no errors"),
+        ("No resources found in default namespace.\n", 0, "no_data", "No resources found"),
         ("2026-11-28T10:00:00Z ERROR a\n2026-11-28T10:00:30Z ERROR b\n", 1, "fail", "2 errors within 60 s"),
         ("2026-11-28T10:00:00Z ERROR a\n2026-11-28T10:01:00Z ERROR b\n", 1, "pass", "2 errors, never more than 1"),
         ('{"time": "2026-11-28T10:00:00Z", "level": "error", "message": "x"}\n', 0, "fail", "1 errors"),
         ("ERROR a\nERROR b\n", 1, "fail", "2 errors"),
-        ("no TERRORS\n", 0, "pass", "no errors"),
-        ("", 0, "pass", "no errors"),
+        ("2026-11-28 10:00:00,123 no TERRORS\n", 0, "pass", "no errors"),
+        ("", 0, "no_data", "no line with a time"),
     ],
 )
 def test_bursts(tmp_path, text, most, verdict, said):
