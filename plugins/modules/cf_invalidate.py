@@ -42,6 +42,18 @@ options:
         that there is
         nothing to do.
     type: str
+  sites:
+    description:
+      - Many distributions in one call, all at once; instead of O(distribution_id) or O(alias).
+    type: list
+    elements: dict
+    suboptions:
+      name: {description: What it is called in the result., type: str, required: true}
+      distribution_id: {description: As O(distribution_id)., type: str}
+      alias: {description: As O(alias)., type: str}
+      paths: {description: As O(paths)., type: list, elements: str}
+      pending: {description: As O(pending)., type: str}
+      release: {description: As O(release)., type: str}
   release:
     description: What the invalidation is for. The same paths with another value here are invalidated again.
     type: str
@@ -83,6 +95,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+sites:
+  description: With O(sites), the result of each in the same order, with its C(name), and whether it C(failed).
+  returned: with O(sites)
+  type: list
+  elements: dict
 distribution_id:
   description: Id of the distribution.
   returned: success
@@ -125,16 +142,27 @@ from ansible_collections.eazepay.ops.plugins.module_utils.cdn.invalidate import 
     locate,
     wanted_paths,
 )
+from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.site.bucket import Bucket
+from ansible_collections.eazepay.ops.plugins.module_utils.site.many import AT_ONCE, diffs, each, own
 from ansible_collections.eazepay.ops.plugins.module_utils.site.publish import split
 
+SITE: Dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "distribution_id": {"type": "str"},
+    "alias": {"type": "str"},
+    "paths": {"type": "list", "elements": "str"},
+    "pending": {"type": "str"},
+    "release": {"type": "str"},
+}
 SPEC: Dict[str, Any] = {
     "distribution_id": {"type": "str"},
     "alias": {"type": "str"},
     "paths": {"type": "list", "elements": "str"},
     "pending": {"type": "str"},
+    "sites": {"type": "list", "elements": "dict", "options": SITE},
     "release": {"type": "str", "default": ""},
     "compact_above": {"type": "int", "default": 100},
     "wait": {"type": "bool", "default": True},
@@ -145,14 +173,27 @@ SPEC: Dict[str, Any] = {
 
 
 def cf_invalidate(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
+    sites = params["sites"]
+    at_once = min(AT_ONCE, len(sites or [""]))
+    notes = any(one["pending"] for one in sites or [params])
+    s3 = client("s3", params, at_once) if notes else None
+    cloudfront = client("cloudfront", params, at_once)
+    if sites is None:
+        return one(params, s3, cloudfront, check)
+    return each(sites, "invalidate", lambda site: one(own(params, site), s3, cloudfront, check))
+
+
+def one(params: Dict[str, Any], s3: Any, cloudfront: Any, check: bool) -> Dict[str, Any]:
+    """What is to be done for one distribution, whose options ``params`` are."""
+    if not (params["distribution_id"] or params["alias"]):
+        raise InputError("sites", f"{params.get('name')} has neither distribution_id nor alias")
     given, release, note = params["paths"] or [], params["release"], None
     if params["pending"]:
         name, key = split(params["pending"])
-        note = Bucket(client("s3", params), name, "", "read the note in")
+        note = Bucket(s3, name, "", "read the note in")
         document = note.read_json(key) or {}
         given, release = document.get("paths", []), document.get("publication", "")
     paths = wanted_paths(given, params["compact_above"])
-    cloudfront = client("cloudfront", params)
     distribution = Distribution(
         cloudfront,
         locate(cloudfront, params["distribution_id"], params["alias"]),
@@ -171,17 +212,17 @@ def cf_invalidate(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec=SPEC,
-        required_one_of=[("distribution_id", "alias"), ("paths", "pending")],
-        mutually_exclusive=[("distribution_id", "alias"), ("paths", "pending")],
+        required_one_of=[("distribution_id", "alias", "sites"), ("paths", "pending", "sites")],
+        mutually_exclusive=[("distribution_id", "alias", "sites"), ("paths", "pending", "sites")],
         supports_check_mode=True,
     )
 
     def work() -> Dict[str, Any]:
         result = cf_invalidate(module.params, module.check_mode)
-        if module._diff:
-            new = [path for one in result["invalidations"] if one["new"] for path in one["paths"]]
-            result["diff"] = {"before": "", "after": "".join(path + "\n" for path in new)}
-        return result
+        for site in result.get("sites") or [result]:
+            new = [path for asked in site["invalidations"] if asked["new"] for path in asked["paths"]]
+            site["diff"] = {"before": "", "after": "".join(path + "\n" for path in new)}
+        return diffs(result, module._diff)
 
     run(module, work, secrets(module.params))
 

@@ -36,10 +36,31 @@ options:
   src:
     description: Folder of the built site. Needed to publish.
     type: path
+  sites:
+    description:
+      - Many sites in one call, all at once; instead of O(bucket). Each may have options of its own, which come before
+        those of the task.
+    type: list
+    elements: dict
+    suboptions:
+      name: {description: What it is called in the result., type: str, required: true}
+      bucket: {description: As O(bucket)., type: str, required: true}
+      src: {description: As O(src)., type: path}
+      prefix: {description: As O(prefix)., type: str}
+      release: {description: As O(release)., type: str}
+      from_release: {description: As O(from_release)., type: str}
+      viewer_path: {description: As O(viewer_path)., type: str}
+      protect: {description: As O(protect)., type: list, elements: str}
+      exclude: {description: As O(exclude)., type: list, elements: str}
+      content_types: {description: As O(content_types)., type: dict}
+      cache_control: {description: As O(cache_control)., type: dict}
+      hashed: {description: As O(hashed)., type: list, elements: str}
+      precompress: {description: As O(precompress)., type: list, elements: str, choices: [gzip, br]}
+      url: {description: As O(url)., type: str}
+      host: {description: As O(host)., type: str}
   bucket:
-    description: The bucket.
+    description: The bucket. Needed without O(sites).
     type: str
-    required: true
   prefix:
     description: Where the site lies in the bucket. V(app) means C(app/) and never C(app2/).
     type: str
@@ -63,9 +84,19 @@ options:
     elements: str
     default: []
   exclude:
-    description: Globs of files that are not published.
+    description: Globs of files that are not published, and of objects that are left as they are.
     type: list
     elements: str
+    default: []
+  precompress:
+    description:
+      - Beside text of 1 KiB and more, a variant is published that is compressed already, under the same name with
+        C(.gz) or C(.br), with the original's type and Cache-Control, and with its Content-Encoding. Which one a
+        viewer gets, the distribution decides.
+      - V(br) needs the Python library brotli.
+    type: list
+    elements: str
+    choices: [gzip, br]
     default: []
   max_delete:
     description: A run that would delete more objects fails before it changes anything; V(-1) is no limit.
@@ -142,6 +173,14 @@ EXAMPLES = r"""
     release: v1.1.0
     url: https://admin.example.com
 
+- name: Publish two portals at once
+  eazepay.ops.site_publish:
+    release: v1.1.0
+    precompress: [gzip]
+    sites:
+      - {name: admin, src: portals/admin-portal/dist, bucket: admin-portal}
+      - {name: customer, src: portals/customer-portal/dist, bucket: customer-portal, protect: [uploads/*]}
+
 - name: Put back what was served before v1.1.0
   eazepay.ops.site_publish:
     state: rolled_back
@@ -150,6 +189,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+sites:
+  description: With O(sites), the result of each in the same order, with its C(name), and whether it C(failed).
+  returned: with O(sites)
+  type: list
+  elements: dict
 release:
   description: The release that the bucket serves.
   returned: success
@@ -205,7 +249,6 @@ verified:
   elements: str
 """
 
-import os
 import uuid
 from typing import Any, Dict
 
@@ -215,21 +258,41 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import I
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.site.bucket import Bucket
-from ansible_collections.eazepay.ops.plugins.module_utils.site.local import scan
+from ansible_collections.eazepay.ops.plugins.module_utils.site.local import opened, scan
+from ansible_collections.eazepay.ops.plugins.module_utils.site.many import AT_ONCE, diffs, each, own
 from ansible_collections.eazepay.ops.plugins.module_utils.site.proof import fetcher, prove
 from ansible_collections.eazepay.ops.plugins.module_utils.site.publish import Options, Site
-from ansible_collections.eazepay.ops.plugins.module_utils.site.rules import Rules, prefix
+from ansible_collections.eazepay.ops.plugins.module_utils.site.rules import ENCODINGS, Rules, prefix
 
+SITE: Dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "bucket": {"type": "str", "required": True},
+    "src": {"type": "path"},
+    "prefix": {"type": "str"},
+    "release": {"type": "str"},
+    "from_release": {"type": "str"},
+    "viewer_path": {"type": "str"},
+    "protect": {"type": "list", "elements": "str"},
+    "exclude": {"type": "list", "elements": "str"},
+    "content_types": {"type": "dict"},
+    "cache_control": {"type": "dict"},
+    "hashed": {"type": "list", "elements": "str"},
+    "precompress": {"type": "list", "elements": "str", "choices": ["gzip", "br"]},
+    "url": {"type": "str"},
+    "host": {"type": "str"},
+}
 SPEC: Dict[str, Any] = {
     "state": {"type": "str", "choices": ["published", "rolled_back", "verified"], "default": "published"},
+    "sites": {"type": "list", "elements": "dict", "options": SITE},
     "src": {"type": "path"},
-    "bucket": {"type": "str", "required": True},
+    "bucket": {"type": "str"},
     "prefix": {"type": "str", "default": ""},
     "release": {"type": "str"},
     "from_release": {"type": "str"},
     "delete": {"type": "bool", "default": True},
     "protect": {"type": "list", "elements": "str", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
+    "precompress": {"type": "list", "elements": "str", "choices": ["gzip", "br"], "default": []},
     "max_delete": {"type": "int", "default": 1000},
     "max_delete_percent": {"type": "float", "default": 50},
     "keep_releases": {"type": "int", "default": 3},
@@ -244,14 +307,26 @@ SPEC: Dict[str, Any] = {
     "progress_file": {"type": "path"},
     **AWS_SPEC,
 }
+VERBS = {"published": "publish", "rolled_back": "roll back", "verified": "verify"}
 
 
 def site_publish(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     if params["keep_releases"] < 1 or not 1 <= params["concurrency"] <= 64:
         raise InputError("keep_releases", "at least 1 release is kept, and concurrency is 1 to 64")
-    verb = {"published": "publish", "rolled_back": "roll back", "verified": "verify"}[params["state"]]
-    s3 = client("s3", params, params["concurrency"] + 2)
-    bucket = Bucket(s3, params["bucket"], prefix(params["prefix"]), verb)
+    at_once = min(AT_ONCE, len(params["sites"] or [""]))
+    s3 = client("s3", params, (params["concurrency"] + 1) * at_once + 1)
+    if params["sites"] is None:
+        return one(params, s3, check)
+    return each(params["sites"], VERBS[params["state"]], lambda site: one(own(params, site), s3, check))
+
+
+def one(params: Dict[str, Any], s3: Any, check: bool) -> Dict[str, Any]:
+    """What is to be done for one site, whose options ``params`` are."""
+    needed = {"published": ("src", "release"), "rolled_back": (), "verified": ("url",)}[params["state"]]
+    for option in ("bucket", *needed):
+        if not params[option]:
+            raise InputError(option, f"it is needed with state {params['state']}")
+    bucket = Bucket(s3, params["bucket"], prefix(params["prefix"]), VERBS[params["state"]])
     progress = Progress(params["progress_file"])
     if params["state"] == "verified":
         where = params["url"] + (f" as {params['host']}" if params["host"] else "")
@@ -262,27 +337,24 @@ def site_publish(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     options = Options(*(params[name] for name in Options._fields))
     site = Site(bucket, rules, options, progress, token=lambda: uuid.uuid4().hex[:8])
     if params["state"] == "rolled_back":
+        if not (params["release"] or params["from_release"]):
+            raise InputError("release", "to roll back, either it or from_release is needed")
         return site.roll_back(params["release"], params["from_release"], check)
-    files = scan(params["src"], rules, params["exclude"])
-    return site.publish(params["release"], files, lambda key: os.path.join(params["src"], *key.split("/")), check)
+    variants = [suffix for suffix, encoding in ENCODINGS.items() if encoding in params["precompress"]]
+    files = scan(params["src"], rules, params["exclude"], variants)
+    return site.publish(params["release"], files, lambda file: opened(params["src"], file), check)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec=SPEC,
-        required_if=[
-            ("state", "published", ("src", "release")),
-            ("state", "rolled_back", ("release", "from_release"), True),
-            ("state", "verified", ("url",)),
-        ],
+        required_one_of=[("bucket", "sites")],
+        mutually_exclusive=[("bucket", "sites")],
         supports_check_mode=True,
     )
 
     def work() -> Dict[str, Any]:
-        result = site_publish(module.params, module.check_mode)
-        if not module._diff:
-            result.pop("diff", None)
-        return result
+        return diffs(site_publish(module.params, module.check_mode), module._diff)
 
     run(module, work, secrets(module.params))
 

@@ -124,7 +124,7 @@ class Distribution:
 
     def complete(self, asked: Asked) -> Asked:
         """Waits until an invalidation is completed."""
-        wait = 1.0
+        wait = 0.5
         while asked.status != "Completed":
             if self.clock() + wait > self.deadline:
                 raise self.failure(

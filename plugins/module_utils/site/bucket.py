@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import threading
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
 from urllib.parse import quote
 
 from ..aws.client import code, errors, explain
@@ -109,7 +109,7 @@ class Bucket:
 
     def head(self, key: str) -> Object:
         found = self.call(key, "head_object", Key=self.prefix + key)
-        headers = Headers(found.get("ContentType", ""), found.get("CacheControl", ""))
+        headers = Headers(found.get("ContentType", ""), found.get("CacheControl", ""), found.get("ContentEncoding", ""))
         return Object(key, found.get("Metadata", {}).get("sha256", ""), found["ContentLength"], headers)
 
     def digest(self, key: str) -> str:
@@ -120,18 +120,12 @@ class Bucket:
             digest.update(block)
         return digest.hexdigest()
 
-    def upload(self, file: File, path: str) -> None:
+    def upload(self, file: File, content_of: Callable[[File], BinaryIO]) -> None:
         """Puts a file; S3 itself refuses it if what arrives has not the SHA-256 that was planned."""
         checksum = base64.b64encode(bytes.fromhex(file.sha256)).decode()
-        arguments = {
-            "Key": self.prefix + file.key,
-            "ContentType": file.headers.content_type,
-            "CacheControl": file.headers.cache_control,
-            "Metadata": {"sha256": file.sha256},
-            "ChecksumSHA256": checksum,
-        }
+        arguments = {"Key": self.prefix + file.key, **described(file), "ChecksumSHA256": checksum}
         try:
-            with open(path, "rb") as body:
+            with content_of(file) as body:
                 if file.size > CHUNK:
                     self.call(file.key, "put_object", Body=body, ContentLength=file.size, **arguments)
                     return
@@ -150,9 +144,7 @@ class Bucket:
             Key=self.prefix + file.key,
             CopySource={"Bucket": self.name, "Key": self.prefix + source},
             MetadataDirective="REPLACE",
-            ContentType=file.headers.content_type,
-            CacheControl=file.headers.cache_control,
-            Metadata={"sha256": file.sha256},
+            **described(file),
         )
 
     def set_aside(self, key: str, sha256: str) -> None:
@@ -206,6 +198,17 @@ class Bucket:
             ContentType="application/json",
             CacheControl="no-store",
         )
+
+
+def described(file: File) -> Dict[str, Any]:
+    """An object's headers and metadata, as S3 is given them."""
+    encoding = {"ContentEncoding": file.headers.content_encoding} if file.headers.content_encoding else {}
+    return {
+        "ContentType": file.headers.content_type,
+        "CacheControl": file.headers.cache_control,
+        "Metadata": {"sha256": file.sha256},
+        **encoding,
+    }
 
 
 def blob(sha256: str) -> str:

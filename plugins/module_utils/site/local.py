@@ -6,22 +6,26 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
-from typing import Dict, Sequence
+import traceback
+from typing import BinaryIO, Dict, Sequence
 
-from ..common.errors import InputError, OpsError
+from ..common.errors import InputError, MissingLibrary, OpsError
 from .plan import OWN, File
-from .rules import Rules, matching
+from .rules import ENCODINGS, Rules, compressible, matching, original
 
 CHUNK = 1 << 20
 # One PUT carries no more.
 MAX_BYTES = 5 << 30
 
 
-def scan(src: str, rules: Rules, exclude: Sequence[str] = ()) -> Dict[str, File]:
+def scan(src: str, rules: Rules, exclude: Sequence[str] = (), variants: Sequence[str] = ()) -> Dict[str, File]:
     """The files of a folder by key.
 
+    :param variants: suffixes of the pre-compressed variants that are published beside what is worth it.
     :raises OpsError: for what cannot be published: nothing at all, links out of the folder, names that are not UTF-8.
     """
     if not os.path.isdir(src):
@@ -51,7 +55,51 @@ def scan(src: str, rules: Rules, exclude: Sequence[str] = ()) -> Dict[str, File]
             found[key] = read(path, key, rules)
     if not found:
         raise InputError("src", f"{src} holds no file to publish", "Was it built? Nothing was touched.")
+    for key, file in list(found.items()):
+        for suffix in variants if compressible(key, file.size) else ():
+            made = variant(src, file, suffix, rules)
+            beside = found.get(made.key)
+            if beside:
+                # The build made it already, only nobody would know what it is.
+                found[made.key] = beside._replace(headers=made.headers)
+            elif made.size < 0.9 * file.size:
+                found[made.key] = made
     return found
+
+
+def variant(src: str, file: File, suffix: str, rules: Rules) -> File:
+    """The pre-compressed variant of a file."""
+    content = compressed(os.path.join(src, *file.key.split("/")), suffix)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return File(file.key + suffix, sha256, len(content), rules.variant(file.key, suffix), file.kind)
+
+
+def compressed(path: str, suffix: str) -> bytes:
+    """A file's content, compressed; the same for the same content.
+
+    :raises MissingLibrary: there is no brotli for ``.br``.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    if suffix == ".gz":
+        return gzip.compress(content, 9, mtime=0)
+    try:
+        import brotli
+    except ImportError as error:
+        raise MissingLibrary("brotli", traceback.format_exc()) from error
+    return bytes(brotli.compress(content))
+
+
+def opened(src: str, file: File) -> BinaryIO:
+    """The content of a file, or of a variant that is made of one.
+
+    :raises OSError: it cannot be read.
+    """
+    path = os.path.join(src, *file.key.split("/"))
+    if file.headers.content_encoding and not os.path.exists(path):
+        suffix = next(one for one, encoding in ENCODINGS.items() if encoding == file.headers.content_encoding)
+        return io.BytesIO(compressed(os.path.join(src, *original(file.key).split("/")), suffix))
+    return open(path, "rb")
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -67,12 +67,15 @@ def decide(
     kind_of: Dict[str, int],
     delete: bool = True,
     protect: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Plan:
     """The plan of a publication.
 
     :param releases: the earlier releases that are kept: release -> key -> SHA-256.
     :param blobs: SHA-256 of the contents that are kept aside already.
     :param kind_of: the kind of each key that is present.
+    :param protect: globs of what is never deleted.
+    :param exclude: globs of what the publication is not about: neither put nor deleted.
     """
     plan = Plan([], [], [], [], [])
     for key in sorted(wanted):
@@ -87,10 +90,12 @@ def decide(
         else:
             plan.keep.append(Step(key, "the same content and headers"))
     for key in sorted(set(present) - set(wanted)):
-        glob = matching(key, protect)
+        glob, excluded = matching(key, protect), matching(key, exclude)
         needed = next((release for release, files in releases.items() if key in files), "")
         if glob:
             plan.keep.append(Step(key, f"protected by {glob}"))
+        elif excluded:
+            plan.keep.append(Step(key, f"excluded by {excluded}"))
         elif not delete:
             plan.keep.append(Step(key, "delete is off"))
         elif needed and kind_of.get(key) != PAGE:
@@ -115,12 +120,12 @@ def needed_by(key: str, sha256: str, releases: Dict[str, Dict[str, str]]) -> boo
 
 def difference(before: Headers, after: Headers) -> str:
     """Which headers differ, in words."""
-    said = []
-    if before.content_type != after.content_type:
-        said.append(f"Content-Type is {before.content_type or 'missing'}, not {after.content_type}")
-    if before.cache_control != after.cache_control:
-        said.append(f"Cache-Control is {before.cache_control or 'missing'}, not {after.cache_control}")
-    return "; ".join(said)
+    names = ("Content-Type", "Cache-Control", "Content-Encoding")
+    return "; ".join(
+        f"{name} is {was or 'missing'}, not {wanted or 'missing'}"
+        for name, was, wanted in zip(names, before, after)
+        if was != wanted
+    )
 
 
 def guard(plan: Plan, present: int, max_delete: int, max_percent: float, where: str) -> None:

@@ -19,6 +19,7 @@ from ..common.errors import InputError, OpsError
 from ..common.progress import Progress
 from .bucket import CURRENT, Bucket, manifest
 from .references import assets
+from .rules import ENCODINGS
 
 
 class Answer(NamedTuple):
@@ -27,6 +28,7 @@ class Answer(NamedTuple):
     cache_control: str
     body: bytes
     error: str = ""
+    content_encoding: str = ""
 
 
 def fetcher(url: str, host: Optional[str], validate_certs: bool = True) -> Callable[[str], Answer]:
@@ -45,7 +47,13 @@ def fetcher(url: str, host: Optional[str], validate_certs: bool = True) -> Calla
         try:
             with opener.open(request, timeout=20) as found:
                 head = found.headers
-                return Answer(found.status, head.get("Content-Type", ""), head.get("Cache-Control", ""), found.read())
+                return Answer(
+                    found.status,
+                    head.get("Content-Type", ""),
+                    head.get("Cache-Control", ""),
+                    found.read(),
+                    content_encoding=head.get("Content-Encoding", ""),
+                )
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.headers.get("Content-Type", ""), "", b"")
@@ -74,6 +82,8 @@ def judge(answer: Answer, wanted: Optional[Dict[str, Any]]) -> str:
         return f"Content-Type {answer.content_type or 'missing'}, not {wanted['type']}"
     if answer.cache_control != wanted["cache"]:
         return f"Cache-Control {answer.cache_control or 'missing'}, not {wanted['cache']}"
+    if answer.content_encoding != wanted.get("encoding", ""):
+        return f"Content-Encoding {answer.content_encoding or 'missing'}, not {wanted.get('encoding') or 'none'}"
     return ""
 
 
@@ -116,6 +126,10 @@ def prove(
                     path = unquote(asset)
                     if path not in checked:
                         checked[path] = judge(fetch(quote(path)), entries.get(path))
+        for path in list(checked):
+            for variant in (path + suffix for suffix in ENCODINGS):
+                if entries.get(variant, {}).get("encoding"):
+                    checked[variant] = judge(fetch(quote(variant)), entries[variant])
         wrong: List[str] = [f"{path}: {reason}" for path, reason in sorted(checked.items()) if reason]
         if not wrong:
             return {"changed": False, "release": current, "verified": sorted(checked)}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import threading
 from datetime import datetime, timezone
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..cdn import paths
 from ..common.errors import InputError, OpsError
@@ -36,6 +36,7 @@ class Options(NamedTuple):
     keep_releases: int = 3
     viewer_path: Optional[str] = None
     concurrency: int = 10
+    exclude: Sequence[str] = ()
 
 
 class Site:
@@ -63,15 +64,15 @@ class Site:
         self.done: List[str] = []
 
     def publish(
-        self, release: str, files: Dict[str, File], path_of: Callable[[str], str], check: bool
+        self, release: str, files: Dict[str, File], content_of: Callable[[File], BinaryIO], check: bool
     ) -> Dict[str, Any]:
         """Makes the bucket serve ``files`` as ``release``.
 
-        :param path_of: where a key's file lies on disk.
+        :param content_of: opens a file's content.
         """
         check_release(release)
         state = self.observe()
-        return self.apply(state, release, files, lambda file: self.bucket.upload(file, path_of(file.key)), check)
+        return self.apply(state, release, files, lambda file: self.bucket.upload(file, content_of), check)
 
     def roll_back(self, release: Optional[str], from_release: Optional[str], check: bool) -> Dict[str, Any]:
         """Makes the bucket serve an earlier release: ``release``, or the one before ``from_release``."""
@@ -91,7 +92,7 @@ class Site:
                 f"Kept are: {', '.join(state.history) or 'none'}. Nothing was touched.",
             )
         files = {
-            key: File(key, one["sha256"], one["size"], Headers(one["type"], one["cache"]), self.rules.kind(key))
+            key: File(key, one["sha256"], one["size"], headers(one), self.rules.kind(key))
             for key, one in document["files"].items()
         }
         lost = planning.unrestorable(files, state.present, state.blobs)
@@ -121,7 +122,7 @@ class Site:
                 marks[listed.key] = [listed.etag, listed.modified]
             seen = known.get(listed.key)
             if seen and seen[2:4] == [listed.etag, listed.modified]:
-                present[listed.key] = Object(listed.key, seen[0], seen[1], Headers(seen[4], seen[5]))
+                present[listed.key] = Object(listed.key, seen[0], seen[1], Headers(*seen[4:]))
             else:
                 unclear.append(listed.key)
 
@@ -164,7 +165,14 @@ class Site:
         releases = self.releases(state, [one for one in kept if one in state.history])
         kinds = {key: self.rules.kind(key) for key in [*state.present, *files]}
         plan = planning.decide(
-            files, state.present, releases, state.blobs, kinds, self.options.delete, self.options.protect
+            files,
+            state.present,
+            releases,
+            state.blobs,
+            kinds,
+            self.options.delete,
+            self.options.protect,
+            self.options.exclude,
         )
         planning.guard(
             plan, len(state.present), self.options.max_delete, self.options.max_delete_percent, str(self.bucket)
@@ -318,12 +326,20 @@ def check_release(release: str) -> None:
 
 
 def entry(file: File) -> Dict[str, Any]:
+    """A file as a manifest has it."""
+    encoding = {"encoding": file.headers.content_encoding} if file.headers.content_encoding else {}
     return {
         "sha256": file.sha256,
         "size": file.size,
         "type": file.headers.content_type,
         "cache": file.headers.cache_control,
+        **encoding,
     }
+
+
+def headers(entry: Dict[str, Any]) -> Headers:
+    """The headers of a manifest's entry."""
+    return Headers(entry["type"], entry["cache"], entry.get("encoding", ""))
 
 
 def shas(files: Dict[str, File]) -> Dict[str, str]:
@@ -342,9 +358,7 @@ def difference(present: Dict[str, Object], files: Dict[str, File], plan: Plan) -
     """What a diff shows: each object that changes, before and after."""
 
     def line(key: str, one: Any) -> str:
-        return (
-            f"{key}  sha256:{(one.sha256 or 'unknown')[:16]}  {one.headers.content_type}  {one.headers.cache_control}"
-        )
+        return "  ".join([key, f"sha256:{(one.sha256 or 'unknown')[:16]}", *filter(None, one.headers)])
 
     touched = sorted(step["key"] for step in plan.steps())
     before = [line(key, present[key]) for key in touched if key in present]

@@ -65,9 +65,19 @@ FOLDERS = re.compile(r"(?:^|/)(?:assets|static|immutable|chunks|_astro|_nuxt)/")
 WORDLIKE = re.compile(r"[.\-](?=[\w-]*[A-Z0-9])(?=[\w-]*[a-z])(?![0-9]+\.)[A-Za-z0-9_-]{8,20}(?:\.[A-Za-z0-9]+)+$")
 
 
+# Pre-compressed variants: what their names end in, and their Content-Encoding.
+ENCODINGS = {".gz": "gzip", ".br": "br"}
+# What is worth it: text, and more of it than the headers of an answer weigh.
+COMPRESSIBLE = ("css", "csv", "htm", "html", "js", "json", "map", "md", "mjs", "svg", "txt", "wasm", "xml")
+WORTH = 1024
+# It is compressed in memory.
+MOST = 32 << 20
+
+
 class Headers(NamedTuple):
     content_type: str
     cache_control: str
+    content_encoding: str = ""
 
 
 class Rules:
@@ -92,7 +102,8 @@ class Rules:
             raise InputError("hashed", f"it is no regular expression: {error}") from error
 
     def kind(self, key: str) -> int:
-        """HASHED, OTHER or PAGE."""
+        """HASHED, OTHER or PAGE. A pre-compressed variant is of its original's kind, and goes out with it."""
+        key = original(key)
         if matching(key, PAGES):
             return PAGE
         if self.hashed:
@@ -109,6 +120,20 @@ class Rules:
         )
         cache = first(key, self.cache_control) or (IMMUTABLE, BRIEF, NO_CACHE)[self.kind(key)]
         return Headers(kind, cache)
+
+    def variant(self, key: str, suffix: str) -> Headers:
+        """What the pre-compressed variant of an object is served with."""
+        return self.headers(key)._replace(content_encoding=ENCODINGS[suffix])
+
+
+def original(key: str) -> str:
+    """The key without what a pre-compressed variant's name ends in."""
+    return key[: -len(posixpath.splitext(key)[1])] if key.endswith(tuple(ENCODINGS)) else key
+
+
+def compressible(key: str, size: int) -> bool:
+    """Whether a file is worth a pre-compressed variant. ``size`` in bytes."""
+    return WORTH <= size <= MOST and posixpath.splitext(key)[1][1:].lower() in COMPRESSIBLE
 
 
 def matches(key: str, glob: str) -> bool:

@@ -106,12 +106,11 @@ def test_a_portal_is_built_published_invalidated_proved_and_rolled_back(tmp_path
         assert "changed=1 " in again.output, "the play's own file alone"
         assert not again.result[0]["changed"] and again.result[0]["verified"]
         shutil.rmtree(Path(portal["source"]))
-        back = deploy(
+        back = play(
             tmp_path,
-            portal,
-            "",
-            portals_state="rolled_back",
-            portals_from_release="v1.1.0",
+            "portals, tasks_from: rolled_back",
+            "portals_result",
+            {"portals_sites": [{**portal, "source": None}], "portals_from_release": "v1.1.0"},
         )
         assert back.rc == 0, back.output
         assert back.result[0]["release"] == "v1.0.0" and back.result[0]["verified"] == result["verified"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import time
@@ -261,3 +262,50 @@ def test_versioned_buckets(publish, site, content, s3, bucket):
     publish(site("v2", V2), "v2")
     publish(state="rolled_back", from_release="v2")
     assert content()["robots.txt"][0] == "allow"
+
+
+def test_many_sites_in_one_call(publish, site, content, s3, bucket):
+    sites = [
+        {"name": "one", "bucket": bucket, "prefix": "one", "src": str(site("v1", V1))},
+        {"name": "two", "bucket": bucket, "prefix": "two", "src": str(site("v2", V2)), "protect": ["kept/*"]},
+    ]
+    s3.put_object(Bucket=bucket, Key="two/kept/file", Body=b"kept")
+    planned = publish(None, "v1", check=True, bucket=None, sites=sites)
+    assert planned["changed"] and [one["changed"] for one in planned["sites"]] == [True, True]
+    done = publish(None, "v1", bucket=None, sites=sites)
+    assert not done["failed"] and [one["name"] for one in done["sites"]] == ["one", "two"]
+    assert {f"one/{key}" for key in V1} | {f"two/{key}" for key in V2} | {"two/kept/file"} == set(content())
+    assert not publish(None, "v1", bucket=None, sites=sites)["changed"]
+    # One that fails leaves the others alone, and all are told of.
+    sites[0]["src"] = "/nonexistent"
+    (site("v2", V2) / "robots.txt").write_text("maybe")
+    half = publish(None, "v3", bucket=None, sites=sites)
+    assert half["failed"] and half["changed"] and "/nonexistent" in half["msg"]
+    assert [one["failed"] for one in half["sites"]] == [True, False] and content()["two/robots.txt"][0] == "maybe"
+
+
+def test_compressed_variants_stand_beside_their_originals(publish, site, content, s3, bucket):
+    text = "text " * 1000
+    names = {"index.html": text, "assets/app.0123abcd45.js": text, "small.txt": "x", "logo.png": text}
+    folder = site("v1", names)
+    result = publish(folder, "v1", precompress=["gzip"])
+    assert result["uploaded"] == sorted([*names, "index.html.gz", "assets/app.0123abcd45.js.gz"])
+    assert "/index.html.gz" in result["changed_paths"] and "/assets/app.0123abcd45.js.gz" not in result["changed_paths"]
+    for key in ("index.html", "assets/app.0123abcd45.js"):
+        plain, packed = (s3.get_object(Bucket=bucket, Key=one) for one in (key, f"{key}.gz"))
+        assert packed["ContentEncoding"] == "gzip" and "ContentEncoding" not in plain
+        assert (packed["ContentType"], packed["CacheControl"]) == (plain["ContentType"], plain["CacheControl"])
+        assert gzip.decompress(packed["Body"].read()).decode() == text
+    assert not publish(folder, "v1", precompress=["gzip"])["changed"]
+    # Asked for no more, they go; rolled back, they are there again, byte for byte.
+    before = s3.get_object(Bucket=bucket, Key="index.html.gz")["Body"].read()
+    assert "index.html.gz" in publish(site("v2", V2), "v2")["deleted"]
+    assert not publish(state="rolled_back", release="v1")["failed"]
+    again = s3.get_object(Bucket=bucket, Key="index.html.gz")
+    assert (again["Body"].read(), again["ContentEncoding"]) == (before, "gzip")
+
+
+def test_what_is_excluded_is_neither_put_nor_deleted(publish, site, content, s3, bucket):
+    s3.put_object(Bucket=bucket, Key="app.js.map", Body=b"of somebody else")
+    result = publish(site("v1", {**V1, "more.js.map": "x"}), "v1", exclude=["*.map"], keep_releases=1)
+    assert not result["failed"] and "app.js.map" in content() and "more.js.map" not in content()
