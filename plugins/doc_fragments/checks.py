@@ -231,3 +231,81 @@ options:
       bake: {description: 'Seconds that the watch goes on once all services are healthy.', type: int, default: 0}
       since: {description: 'No window reaches back before this moment (seconds since 1970). The task''s beginning without it.', type: float}
 """ + option("checks", "As in M(eazepay.ops.health_gate). None is no monitor.", 6, False)
+
+    ITEMS: str = """
+options:
+  items:
+    description: The checklist. Each item names one kind of evidence.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: 'What the item is called; unique.', type: str, required: true}
+      file:
+        description: A file with the outcome, which somebody or something left.
+        type: dict
+        suboptions:
+          path:
+            description:
+              - The file, JSON with C(state) (C(success)), C(revision), C(at) (ISO 8601), and perhaps C(detail).
+              - C($revision) and C($release) stand for those of the release.
+            type: str
+            required: true
+          max_age: {description: 'How old it may be, as in V(24h) or V(7d).', type: str, default: 24h}
+          of_revision: {description: 'Whether it must be about this revision.', type: bool, default: true}
+      migrated:
+        description: The ledger of another environment, in which this release must have been deployed, migrations included.
+        type: dict
+        suboptions:
+          store: {description: 'As O(ledger).', type: str, required: true}
+          environment: {description: 'What the reader calls it.', type: str, default: ''}
+      secrets:
+        description: Names in AWS Secrets Manager. It is asked about them; none is read.
+        type: list
+        elements: str
+      backup:
+        description: The last verified backup.
+        type: dict
+        suboptions:
+          dest: {description: 'As in M(eazepay.ops.pg_backup).', type: str, required: true}
+          databases: {description: 'What it must hold.', type: list, elements: str, required: true}
+          max_age: {description: 'How old it may be.', type: str, default: 24h}
+      rollback:
+        description: What the last good release of O(ledger) needs to come back - its images, portals and a backup.
+        type: dict
+        suboptions:
+          portals:
+            description: Buckets of portals.
+            type: list
+            elements: dict
+            default: []
+            suboptions:
+              bucket: {description: 'The bucket.', type: str, required: true}
+              prefix: {description: 'The prefix in it.', type: str, default: ''}
+          backups: {description: 'Where backups are. Empty asks for none.', type: str, default: ''}
+          allow_first: {description: 'Whether a ledger without a good release is no reason to stop.', type: bool, default: false}
+      notified:
+        description: A notice in O(ledger) that people were told.
+        type: dict
+        suboptions:
+          kind: {description: 'What was announced.', type: str, choices: [deployment, maintenance], default: deployment}
+          notice: {description: 'How long before they must have been told.', type: str, default: 1h}
+          max_age: {description: 'How long ago at most.', type: str, default: 7d}
+      freezes:
+        description:
+          - Times in which nothing is deployed, each with C(reason), and C(from) and C(until) in ISO 8601; or, every week,
+            C(days) (V(mon) to V(sun)), C(from) and C(until) (V(15:00)) and C(offset) from UTC (V(+03:00)).
+        type: list
+        elements: dict
+      found:
+        description: What was found elsewhere, by a task before.
+        type: dict
+        suboptions:
+          verdict: {description: 'What it means.', type: str, choices: [pass, warn, fail, error], required: true}
+          reason: {description: 'Why, in a sentence.', type: str, required: true}
+""" + option(
+        "checks",
+        "As in M(eazepay.ops.health_gate); C($revision) and C($release) stand for those of the release.",
+        6,
+        False,
+    ).replace("        default: []\n", "")

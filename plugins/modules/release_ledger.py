@@ -30,9 +30,11 @@ options:
       - V(locked) takes the lock, or renews it when O(owner) holds it already.
       - V(unlocked) frees it.
       - V(recorded) merges O(record), O(release) and O(outcome) into the record O(id).
+      - V(noticed) keeps O(record) as the notice O(id) - that people were told of something. It is dated here, and never
+        changed again.
       - V(queried) tells what the records say.
     type: str
-    choices: [locked, unlocked, recorded, queried]
+    choices: [locked, unlocked, recorded, noticed, queried]
     default: queried
   owner:
     description:
@@ -57,7 +59,9 @@ options:
     type: str
     default: ""
   id:
-    description: Name of the record, C(<time>-<release>) as in V(20261126T113000Z-v1.1.0). Needed for V(recorded).
+    description:
+      - Name of the record or notice, C(<time>-<release>) as in V(20261126T113000Z-v1.1.0). Needed for V(recorded) and
+        V(noticed).
     type: str
   release:
     description: The release; needed when a record is begun.
@@ -128,6 +132,15 @@ record:
   description: The record as it now is.
   returned: when recorded
   type: dict
+notice:
+  description: The notice as it is kept, with C(at), when that was.
+  returned: when noticed
+  type: dict
+notices:
+  description: The newest notices, the newest first.
+  returned: when queried
+  type: list
+  elements: dict
 in_place:
   description: The release that serves now, as far as the records tell.
   returned: when queried
@@ -162,7 +175,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import o
 
 SPEC: Dict[str, Any] = {
     "store": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["locked", "unlocked", "recorded", "queried"], "default": "queried"},
+    "state": {"type": "str", "choices": ["locked", "unlocked", "recorded", "noticed", "queried"], "default": "queried"},
     "owner": {"type": "str"},
     "purpose": {"type": "str", "default": ""},
     "ttl": {"type": "int", "default": 3600},
@@ -193,7 +206,10 @@ def release_ledger(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     if params["state"] == "recorded":
         named = {key: params[key] for key in ("release", "outcome") if params[key]}
         return ledger.record(params["id"], {**params["record"], **named}, params["owner"], check)
-    return ledger.query(params["limit"])
+    if params["state"] == "noticed":
+        named = {"release": params["release"]} if params["release"] else {}
+        return ledger.notice(params["id"], {**params["record"], **named}, check)
+    return {**ledger.query(params["limit"]), "notices": ledger.notices(params["limit"])}
 
 
 def main() -> None:
@@ -203,6 +219,7 @@ def main() -> None:
             ("state", "locked", ("owner",)),
             ("state", "unlocked", ("owner",)),
             ("state", "recorded", ("id",)),
+            ("state", "noticed", ("id",)),
         ],
         supports_check_mode=True,
     )

@@ -160,6 +160,31 @@ class Ledger:
             time.sleep(min(0.01 * (attempt + 1), 0.2))
         raise OpsError("record", f"{id} in {self.store.where}", "others kept writing it at the same time", "Run again.")
 
+    def notice(self, id: str, body: Dict[str, Any], check: bool = False) -> Dict[str, Any]:
+        """Keeps that people were told of something. A notice is written once, and dated here."""
+        if not judge.ID.match(id):
+            raise InputError("id", f"{id!r} is not like 20261126T113000Z-v1.1.0")
+        name = f"notices/{id}"
+        stored = self.store.read(name)
+        if stored:
+            return {"changed": False, "notice": self.decoded(name, stored)}
+        kept = {**body, "id": id, "at": text_of(self.clock())}
+        if not check and not self.store.write(name, judge.encode(kept), None):
+            raise OpsError("record", f"the notice {id} in {self.store.where}", "another has this name", "Run again.")
+        return {"changed": True, "notice": kept}
+
+    def notices(self, limit: int = 100) -> List[Dict[str, Any]]:
+        """The newest notices, the newest first.
+
+        :raises OpsError: one of them cannot be read.
+        """
+        found = []
+        for name in sorted(self.store.names("notices/"), reverse=True)[:limit]:
+            stored = self.store.read(name)
+            if stored:
+                found.append(self.decoded(name, stored))
+        return found
+
     def demand(self, owner: str) -> None:
         lock = self.read_lock()[1]
         if lease.state(lock, owner, self.clock()) != lease.MINE:
