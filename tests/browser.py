@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -35,13 +36,14 @@ class Page:
     def __init__(self) -> None:
         packages.install(["chromium", "fonts-dejavu-core"], "browser")
         self.folder = tempfile.TemporaryDirectory(prefix="ops-browser-", ignore_cleanup_errors=True)
-        # Chromium reads its file 3 and writes its file 4.
-        theirs, self.out = os.pipe()
-        self.inn, their_out = os.pipe()
-        # Both are moved out of the way before they are put where Chromium looks for them.
+        # Chromium reads its file 3 and writes its file 4; ours are kept out of their way until they are put there.
+        ends = [*os.pipe(), *os.pipe()]
+        theirs, self.out, self.inn, their_out = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for end in ends)
+        for end in ends:
+            os.close(end)
         script = f'exec "$@" 3<&{theirs} 4>&{their_out}'
         self.process = subprocess.Popen(
-            ["sh", "-c", script, "sh", "chromium", *OPTIONS, f"--user-data-dir={self.folder.name}", "about:blank"],
+            ["bash", "-c", script, "bash", "chromium", *OPTIONS, f"--user-data-dir={self.folder.name}", "about:blank"],
             pass_fds=(theirs, their_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

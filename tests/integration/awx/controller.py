@@ -1,4 +1,4 @@
-"""The endpoints of AWX's API that awx.awx uses, with its rules: who may ask, what is required, what has to be there already,
+"""The endpoints of AWX's API that awx.awx uses, with its rules: who may ask, what is required, what has to be there,
 what is unique, which filters exist. It runs nothing."""
 
 from __future__ import annotations
