@@ -21,7 +21,7 @@ Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(n
 
 
 def load(path):
-    return yaml.load(path.read_text(), Loader)  # noqa: S506
+    return yaml.load(path.read_text(), Loader)
 
 
 def awx_lists(path):

@@ -1,4 +1,4 @@
-"""The pages of recorded deployments as a person sees them, in Chromium: on a desk, on a phone, in the dark, on paper."""
+"""The pages of recorded deployments as people see them, in Chromium: on a desk, on a phone, in the dark, on paper."""
 
 from __future__ import annotations
 
