@@ -33,7 +33,9 @@ options:
     choices: [present, verified, listed, absent]
     default: present
   dest:
-    description: Folder of the backups. It is made when it is missing.
+    description:
+      - Where the backups are. A folder is made when it is missing.
+      - With C(s3://bucket/prefix) they are written to S3 as they come. Nothing is stored here on the way.
     type: path
     required: true
   databases:
@@ -60,15 +62,19 @@ options:
     type: dict
     default: {}
   format:
-    description: Format of pg_dump. Only V(directory) is written by several processes at once.
+    description:
+      - Format of pg_dump. Only V(directory) is written, and restored, by several processes at once; it needs a
+        folder, and cannot be encrypted.
+      - V(auto) is V(directory) where that can be, and V(custom) elsewhere.
     type: str
-    choices: [directory, custom]
-    default: directory
+    choices: [auto, directory, custom]
+    default: auto
   compression:
     description:
       - What pg_dump gets as C(--compress). V(auto) takes zstd or lz4 where this pg_dump has them (from
         version 16 on), and
         none where it had only gzip, which is several times slower.
+      - What is V(custom) goes through the program zstd then, if there is one.
     type: str
     default: auto
   jobs:
@@ -80,6 +86,25 @@ options:
     type: str
     choices: [exact, estimated]
     default: exact
+  age_recipients:
+    description:
+      - Public keys of age (C(age1...), or SSH's) for which everything but the manifest is encrypted before it leaves
+        this host. The program age must be installed.
+    type: list
+    elements: str
+    default: []
+  age_identity:
+    description:
+      - File of the age identity that reads an encrypted backup. O(verify=restore) needs it. Without it,
+        O(verify=read) proves the checksums alone.
+    type: path
+  encryption_mode:
+    description: Encryption by S3 itself; without it what the bucket's rule says.
+    type: str
+    choices: [AES256, "aws:kms"]
+  encryption_kms_key_id:
+    description: Key for V(aws:kms), where it is not the account's own.
+    type: str
   globals:
     description: Whether roles and tablespaces are written too. Passwords of roles need a superuser.
     type: str
@@ -93,7 +118,7 @@ options:
     choices: [read, restore]
     default: read
   check_space:
-    description: Whether there must be room for the dump before it starts.
+    description: Whether there must be room for the dump before it starts; in S3, whether the account may write.
     type: bool
     default: true
   keep:
@@ -138,6 +163,7 @@ options:
     default: false
 extends_documentation_fragment:
   - eazepay.ops.postgres
+  - eazepay.ops.aws
   - eazepay.ops.attributes
   - eazepay.ops.attributes.progress
 """
@@ -155,6 +181,16 @@ EXAMPLES = r"""
       last: 5
       weekly: 4
   register: backup
+
+- name: Back up to S3, readable only for who holds the identity
+  eazepay.ops.pg_backup:
+    login_host: db.example.com
+    login_user: deploy
+    login_password: "{{ database_password }}"
+    dest: s3://example-backups/production
+    region: eu-west-1
+    encryption_mode: aws:kms
+    age_recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
 
 - name: Prove that it restores
   eazepay.ops.pg_backup:
@@ -235,6 +271,7 @@ kept:
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import AWS_SPEC, secrets
 from ansible_collections.eazepay.ops.plugins.module_utils.backup.take import Backups
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import LOGIN_SPEC
@@ -248,7 +285,7 @@ SPEC: Dict[str, Any] = {
     "id": {"type": "str"},
     "max_age": {"type": "str", "default": "24h"},
     "own_migrations": {"type": "dict", "default": {}},
-    "format": {"type": "str", "choices": ["directory", "custom"], "default": "directory"},
+    "format": {"type": "str", "choices": ["auto", "directory", "custom"], "default": "auto"},
     "compression": {"type": "str", "default": "auto"},
     "jobs": {"type": "int", "default": 2},
     "counts": {"type": "str", "choices": ["exact", "estimated"], "default": "exact"},
@@ -262,7 +299,12 @@ SPEC: Dict[str, Any] = {
     "keep": {"type": "dict", "options": {name: {"type": "int", "default": 0} for name in KEEP}},
     "open_releases": {"type": "list", "elements": "str", "default": []},
     "force": {"type": "bool", "default": False},
+    "age_recipients": {"type": "list", "elements": "str", "default": []},
+    "age_identity": {"type": "path"},
+    "encryption_mode": {"type": "str", "choices": ["AES256", "aws:kms"]},
+    "encryption_kms_key_id": {"type": "str", "no_log": False},
     **LOGIN_SPEC,
+    **AWS_SPEC,
 }
 
 
@@ -275,7 +317,7 @@ def main() -> None:
             result.pop("diff", None)
         return result
 
-    run(module, work, [module.params["login_password"]])
+    run(module, work, [module.params["login_password"], *secrets(module.params)])
 
 
 if __name__ == "__main__":

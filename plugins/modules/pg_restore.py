@@ -31,7 +31,8 @@ options:
     choices: [present, undone, absent]
     default: present
   manifest:
-    description: Path of a backup's manifest, or of its folder.
+    description: Path of a backup's manifest, or of its folder; or the same in S3, such as
+      C(s3://bucket/prefix/id/manifest.json).
     type: path
   databases:
     description: Databases to restore; without it, all that are in the backup.
@@ -54,7 +55,8 @@ options:
     type: bool
     default: false
   jobs:
-    description: How many processes restore a database at once.
+    description: How many processes restore a database at once. A backup in S3, or an encrypted one, is a stream, which
+      one process restores.
     type: int
     default: 2
   fence_timeout:
@@ -66,8 +68,12 @@ options:
     description: With O(state=absent), drops only what was kept for at least so long, such as V(7d).
     type: str
     default: "0"
+  age_identity:
+    description: File of the age identity that reads an encrypted backup.
+    type: path
 extends_documentation_fragment:
   - eazepay.ops.postgres
+  - eazepay.ops.aws
   - eazepay.ops.attributes
   - eazepay.ops.attributes.progress
 """
@@ -137,6 +143,7 @@ dropped:
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import AWS_SPEC, secrets
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import LOGIN_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.restore.restore import Restores
@@ -151,7 +158,9 @@ SPEC: Dict[str, Any] = {
     "jobs": {"type": "int", "default": 2},
     "fence_timeout": {"type": "float", "default": 10},
     "older_than": {"type": "str", "default": "0"},
+    "age_identity": {"type": "path"},
     **LOGIN_SPEC,
+    **AWS_SPEC,
 }
 
 
@@ -172,7 +181,7 @@ def main() -> None:
             result.pop("diff", None)
         return result
 
-    run(module, work, [module.params["login_password"]])
+    run(module, work, [module.params["login_password"], *secrets(module.params)])
 
 
 if __name__ == "__main__":

@@ -13,28 +13,33 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from ..common.errors import OpsError
 from . import manifest as manifests
-from .manifest import NAME, VERIFIED, Backup, backup_of
+from .manifest import NAME, VERIFIED
+from .store import CHUNK, Draft, Missing, Sink, Store, Tick, silent
 
 PARTIAL = ".partial"
-CHUNK = 1 << 20
 
 
-def sha256(path: str, tick: Callable[[int], None] = lambda count: None) -> Dict[str, Any]:
-    """Size and checksum of what the file really holds."""
-    digest = hashlib.sha256()
-    count = 0
+def blocks_of(path: str) -> Iterator[bytes]:
     with open(path, "rb", buffering=0) as file:
         while True:
             data = file.read(CHUNK)
             if not data:
-                break
-            digest.update(data)
-            count += len(data)
-            tick(len(data))
+                return
+            yield data
+
+
+def sha256(path: str, tick: Tick = silent) -> Dict[str, Any]:
+    """Size and checksum of what the file really holds."""
+    digest = hashlib.sha256()
+    count = 0
+    for data in blocks_of(path):
+        digest.update(data)
+        count += len(data)
+        tick(len(data))
     return {"bytes": count, "sha256": digest.hexdigest()}
 
 
@@ -55,7 +60,7 @@ def files_below(folder: str) -> List[str]:
     return sorted(found)
 
 
-def checksums(folder: str, durable: bool = False, tick: Callable[[int], None] = lambda count: None) -> Dict[str, Any]:
+def checksums(folder: str, durable: bool = False, tick: Tick = silent) -> Dict[str, Any]:
     """Size and checksum of every file, two at a time, the largest first.
 
     :param durable: makes each file private and waits until it is on the disk.
@@ -74,30 +79,65 @@ def checksums(folder: str, durable: bool = False, tick: Callable[[int], None] = 
         return dict(pool.map(one, names))
 
 
-class Folder:
-    """The backups in one folder.
+class Written(Sink):
+    """A private file."""
 
-    :param verb: what the errors say was tried.
-    :param readonly: in check mode, when not even the note of a verification may be touched.
-    """
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        # pylint: disable-next=consider-using-with
+        self.file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
+
+    def put(self, block: bytes) -> None:
+        try:
+            written = 0
+            while written < len(block):
+                written += self.file.write(memoryview(block)[written:])
+        except OSError as error:
+            error.filename = self.path
+            raise
+
+    def finish(self) -> None:
+        self.file.close()
+
+    def abort(self) -> None:
+        self.file.close()
+
+
+class Building(Draft):
+    """A private folder with another name."""
+
+    def __init__(self, store: Folder, id: str) -> None:
+        self.final = store.at(id)
+        self.folder: str = self.final + PARTIAL
+        os.mkdir(self.folder, 0o700)
+
+    def sink(self, name: str, expected: int) -> Written:
+        return Written(os.path.join(self.folder, name))
+
+    def files(self) -> Dict[str, Dict[str, Any]]:
+        return checksums(self.folder, durable=True)
+
+    def publish(self, manifest: Dict[str, Any]) -> None:
+        write(self.folder, NAME, manifests.text_of(manifest))
+        for place, _folders, _names in os.walk(self.folder):
+            os.chmod(place, 0o700)
+            sync(place)
+        os.rename(self.folder, self.final)
+        sync(os.path.dirname(self.final))
+
+
+class Folder(Store):
+    """The backups in one folder."""
 
     def __init__(self, path: str, verb: str, readonly: bool = False) -> None:
-        self.readonly = readonly
-        self.path = os.path.abspath(path)
-        self.verb = verb
-
-    def error(self, cause: str, remedy: str = "", **result: Any) -> OpsError:
-        return OpsError(self.verb, self.path, cause, remedy, **result)
+        super().__init__(os.path.abspath(path), verb, readonly)
 
     @contextlib.contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
-        """Holds the folder: two runs neither write nor delete in it at once.
-
-        :param timeout: seconds to wait for the other run.
-        """
         try:
-            os.makedirs(self.path, 0o700, exist_ok=True)
-            handle = os.open(os.path.join(self.path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            os.makedirs(self.address, 0o700, exist_ok=True)
+            handle = os.open(self.at(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise self.error(f"the folder cannot be written: {error.strerror}") from error
         try:
@@ -117,108 +157,79 @@ class Folder:
         finally:
             os.close(handle)
 
-    def clear_partial(self) -> None:
-        """Deletes what killed runs left. Only with the folder locked."""
-        for name in os.listdir(self.path):
+    def clear(self) -> None:
+        for name in os.listdir(self.address):
             if name.endswith(PARTIAL):
-                shutil.rmtree(os.path.join(self.path, name), ignore_errors=True)
+                shutil.rmtree(self.at(name), ignore_errors=True)
 
-    def list(self) -> List[Backup]:
-        """Every backup, newest first; broken ones say why."""
-        found = []
-        for name in os.listdir(self.path) if os.path.isdir(self.path) else []:
-            folder = os.path.join(self.path, name)
-            if name.startswith(".") or name.endswith(PARTIAL) or not os.path.isdir(folder):
-                continue
-            try:
-                manifest = self.manifest(folder)
-            except OpsError as error:
-                at = os.path.getmtime(folder)
-                found.append(Backup(name, at, "", (), "", 0, None, {}, folder, broken=error.cause))
-                continue
-            found.append(backup_of(manifest, self.level(folder, manifest), folder))
-        return sorted(found, key=lambda one: (one.created, one.id), reverse=True)
-
-    def manifest(self, folder: str) -> Dict[str, Any]:
-        """:raises OpsError: there is none, or it is not as it was written."""
+    def ids(self) -> Dict[str, float]:
         try:
-            with open(os.path.join(folder, NAME), "rb") as file:
-                return manifests.parse(file.read())
-        except (OSError, ValueError) as error:
-            cause = str(error) if isinstance(error, ValueError) else f"it has no manifest ({error.strerror})"
-            raise OpsError(self.verb, f"backup {folder}", cause, "Use another backup.") from error
-
-    def level(self, folder: str, manifest: Dict[str, Any]) -> Optional[str]:
-        try:
-            with open(os.path.join(folder, VERIFIED), "rb") as file:
-                data = file.read()
-        except OSError:
-            return None
-        return manifests.verified_level(data, manifest["digest"])
-
-    def check(self, folder: str, tick: Callable[[int], None] = lambda count: None) -> Dict[str, Any]:
-        """The manifest of a backup every byte of which is as it was written.
-
-        :raises OpsError: anything is not.
-        """
-        manifest = self.manifest(folder)
-        try:
-            found = checksums(folder, tick=tick)
+            names = os.listdir(self.address)
+        except FileNotFoundError:
+            return {}
         except OSError as error:
-            raise OpsError(
-                self.verb, f"backup {folder}", f"it cannot be read: {error}", "Use another backup."
-            ) from error
-        wrong = manifests.differing(manifest["files"], found)
-        if wrong:
-            more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            if not self.readonly:
-                with contextlib.suppress(OSError):  # it is verified no longer
-                    os.unlink(os.path.join(folder, VERIFIED))
-            raise OpsError(
-                self.verb, f"backup {folder}", f"it is damaged: {'; '.join(wrong[:3])}{more}", "Use another backup."
-            )
-        return manifest
+            raise self.error(f"the folder cannot be read: {error.strerror}") from error
+        there = [name for name in names if not name.startswith(".") and not name.endswith(PARTIAL)]
+        return {name: os.path.getmtime(self.at(name)) for name in there if os.path.isdir(self.at(name))}
 
-    def mark(self, folder: str, manifest: Dict[str, Any], level: str) -> None:
-        """Notes that a backup was verified."""
-        write(folder, VERIFIED, manifests.verified_text(level, time.time(), manifest, manifest["digest"]))
-
-    @contextlib.contextmanager
-    def building(self, name: str) -> Iterator[str]:
-        """A private folder to build a backup in, gone unless ``publish`` made it the backup of that name."""
-        partial = os.path.join(self.path, name + PARTIAL)
-        os.mkdir(partial, 0o700)
+    def read(self, id: str, name: str) -> bytes:
         try:
-            yield partial
-        finally:
-            if os.path.isdir(partial):
-                shutil.rmtree(partial, ignore_errors=True)
+            with open(self.at(id, name), "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise Missing(error.strerror) from error
 
-    def publish(self, partial: str, manifest: Dict[str, Any]) -> str:
-        """Writes the manifest, and makes the backup exist under its name."""
-        write(partial, NAME, manifests.text_of(manifest))
-        for place, _folders, _names in os.walk(partial):
-            os.chmod(place, 0o700)
-            sync(place)
-        final = partial[: -len(PARTIAL)]
-        os.rename(partial, final)
-        sync(self.path)
-        return final
+    def write(self, id: str, name: str, text: str) -> None:
+        write(self.at(id), name, text)
 
-    def delete(self, folder: str) -> None:
-        """The manifest goes first: what is half deleted is no backup."""
-        doomed = folder + PARTIAL
-        os.rename(folder, doomed)
-        sync(self.path)
+    def remove(self, id: str, name: str) -> None:
+        os.unlink(self.at(id, name))
+
+    def blocks(self, id: str, name: str) -> Iterator[bytes]:
+        try:
+            yield from blocks_of(self.at(id, name))
+        except OSError as error:
+            raise self.unreadable(id, error) from error
+
+    def measure(self, id: str, tick: Tick = silent) -> Dict[str, Dict[str, Any]]:
+        try:
+            return checksums(self.at(id), tick=tick)
+        except OSError as error:
+            raise self.unreadable(id, error) from error
+
+    def unreadable(self, id: str, error: OSError) -> OpsError:
+        return OpsError(self.verb, f"backup {self.at(id)}", f"it cannot be read: {error}", "Use another backup.")
+
+    def delete(self, id: str) -> None:
+        doomed = self.at(id) + PARTIAL
+        os.rename(self.at(id), doomed)
+        sync(self.address)
         shutil.rmtree(doomed)
+
+    def ready(self, needed: int) -> None:
+        free = self.free()
+        if free < needed:
+            raise self.error(
+                f"{free >> 20} MiB are free and about {needed >> 20} MiB are needed",
+                "Make room, choose another dest, or set check_space to false. No earlier backup was touched.",
+            )
 
     def free(self) -> int:
         """Bytes that we may still write."""
-        place = self.path
+        place = self.address
         while not os.path.isdir(place):
             place = os.path.dirname(place)
         stat = os.statvfs(place)
         return stat.f_bavail * stat.f_frsize
+
+    @contextlib.contextmanager
+    def draft(self, id: str) -> Iterator[Building]:
+        building = Building(self, id)
+        try:
+            yield building
+        finally:
+            if os.path.isdir(building.folder):
+                shutil.rmtree(building.folder, ignore_errors=True)
 
 
 def write(folder: str, name: str, text: str) -> None:

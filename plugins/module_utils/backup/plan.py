@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from .manifest import LEVELS, NAME, Backup, differing
+from .manifest import LEVELS, NAME, Backup
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -85,7 +85,7 @@ def slug(text: str) -> str:
 
 # What a filter adds to a file's name.
 ENDINGS = {"zstd": ".zst", "age": ".age"}
-SMALLEST_PART = 16 << 20
+SMALLEST_PART = 8 << 20
 
 
 def part_size(expected: int) -> int:
@@ -93,20 +93,26 @@ def part_size(expected: int) -> int:
     return max(SMALLEST_PART, -(-expected * 2 // 10_000 >> 20) << 20)
 
 
+def streamed(format: str, bucket: bool, encrypted: bool) -> bool:
+    """Whether a dump is one stream; otherwise pg_dump writes a folder, with several processes.
+
+    :raises ValueError: a folder is asked for where there can be none.
+    """
+    one = bucket or encrypted
+    if format == "directory" and one:
+        raise ValueError(f"a folder of files cannot be {'written to S3' if bucket else 'encrypted'}: choose custom")
+    return one or format == "custom"
+
+
 def filters_of(stream: bool, method: str, wanted: str, compressor: bool, recipients: Sequence[str]) -> List[str]:
     """What a dump goes through on its way.
 
     :param method: what pg_dump itself is told to do; ``0`` when it could only use gzip.
     :param wanted: the option ``compression``.
+    :param compressor: whether there is a zstd beside pg_dump.
     """
     found = ["zstd"] if stream and method == "0" and wanted == "auto" and compressor else []
     return [*found, "age"] if recipients else found
-
-
-def measured_file(name: str, expected: Optional[Dict[str, Any]], found: Dict[str, Any]) -> str:
-    """What is wrong with one file; empty when it is as it was written."""
-    wrong = differing({name: expected or {"bytes": -1, "sha256": ""}}, {name: found})
-    return wrong[0] if wrong else ""
 
 
 def remaining(elapsed: float, fraction: float, begun: int, tables: int) -> str:
@@ -118,9 +124,10 @@ def remaining(elapsed: float, fraction: float, begun: int, tables: int) -> str:
     return f", about {elapsed * (1 - share) / share:.0f} s left" if share > 0.01 else ""
 
 
-def place_of(manifest: str) -> str:
-    """Where a backup is, from the address of its manifest or its own."""
+def place_of(manifest: str) -> Tuple[str, str]:
+    """The store and the name of a backup, from the address of its manifest or its own."""
     path = manifest.rstrip("/")
     if path.rpartition("/")[2] == NAME:
         path = path.rpartition("/")[0]
-    return path if path.startswith("s3://") or "/" in path else f"./{path}"
+    store, _slash, id = path.rpartition("/")
+    return store or ("/" if manifest.startswith("/") else "."), id

@@ -10,17 +10,21 @@ import contextlib
 import datetime
 import os
 import secrets
+import shutil
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from ..common.errors import InputError, OpsError
 from ..common.progress import Progress
-from ..postgres import catalog, tools
+from ..postgres import catalog, pipe, tools
+from ..postgres.pipe import Stage
 from ..postgres.server import Server, connection_string, database_error, execute, rows, said, scalar
-from .folder import Folder, checksums
-from .manifest import FORMAT, LEVELS, Backup
-from .plan import level_reached, reusable, seconds, slug, space_needed
+from . import manifest as manifests
+from .dump import check_keys, dumps, filtering, unreadable
+from .manifest import FORMAT, LEVELS, NAME, Backup
+from .plan import ENDINGS, filters_of, level_reached, remaining, reusable, seconds, slug, space_needed, streamed
 from .retention import fates
+from .store import Draft, open_store
 
 VERBS = {"present": "back up", "verified": "verify", "listed": "list", "absent": "prune"}
 GLOBALS = "globals.sql"
@@ -30,7 +34,7 @@ def described(backup: Backup) -> Dict[str, Any]:
     """A backup as modules return it."""
     return {
         "id": backup.id,
-        "manifest": os.path.join(backup.path, "manifest.json"),
+        "manifest": f"{backup.path}/{NAME}",
         "created": datetime.datetime.fromtimestamp(backup.created, datetime.timezone.utc).isoformat(timespec="seconds"),
         "release": backup.release,
         "databases": list(backup.databases),
@@ -40,10 +44,20 @@ def described(backup: Backup) -> Dict[str, Any]:
     }
 
 
+class Source(NamedTuple):
+    """A database at one moment: a connection that keeps looking at it, its name for others, and what was true then."""
+
+    connection: Any
+    snapshot: str
+    facts: Dict[str, Any]
+    bytes: int
+    tables: int
+
+
 class Backups:
     """The work of pg_backup.
 
-    :param params: the module's options.
+    :param params: the module's options; to list backups, ``state``, ``dest`` and ``max_age`` are enough.
     :param check: whether only to say what would be done.
     """
 
@@ -51,26 +65,36 @@ class Backups:
         self.params = params
         self.check = check
         self.verb = VERBS[params["state"]]
-        self.folder = Folder(params["dest"], self.verb, readonly=check)
         self.progress = Progress(params.get("progress_file"))
+        self.release = params.get("release") or ""
+        self.recipients = params.get("age_recipients") or []
+        self.identity = params.get("age_identity")
         self.server: Any = None
         try:
             self.max_age = seconds(params["max_age"])
         except ValueError as error:
             raise InputError("max_age", str(error)) from error
-        self.release = params.get("release") or ""
+        try:
+            in_bucket = params["dest"].startswith("s3://")
+            self.stream = streamed(params.get("format") or "auto", in_bucket, bool(self.recipients))
+        except ValueError as error:
+            raise InputError("format", str(error)) from error
+        self.store = open_store(params["dest"], self.verb, params, readonly=check)
 
     def run(self) -> Dict[str, Any]:
         state = self.params["state"]
         if state == "listed":
-            backups = [described(one) for one in self.folder.list() if self.wanted(one)]
+            backups = [described(one) for one in self.store.list() if self.wanted(one)]
             return {"changed": False, "backups": backups}
         if state == "absent":
             with self.held():
-                return self.prune(self.folder.list())
+                return self.prune(self.store.list())
+        check_keys(self.recipients, self.identity, self.verb)
         self.server = Server(self.params, self.verb, f"databases {', '.join(self.params['databases'] or ['(all)'])}")
         if state == "verified":
             return self.verify()
+        if self.recipients and self.params["verify"] == "restore" and not self.identity:
+            raise InputError("age_identity", "without an identity, a trial restore could not read the backup")
         return self.present()
 
     def wanted(self, backup: Backup) -> bool:
@@ -86,8 +110,8 @@ class Backups:
         if self.check:
             yield
             return
-        with self.folder.locked(self.params["lock_timeout"]):
-            self.folder.clear_partial()
+        with self.store.locked(self.params["lock_timeout"]):
+            self.store.clear()
             yield
 
     # Taking one
@@ -107,64 +131,58 @@ class Backups:
                 f"It has {', '.join(there) or 'none'}. No earlier backup was touched.",
             )
         self.server.object = f"databases {', '.join(names)}"
-        level = self.params["verify"]
-        with self.held():
+        # The databases first: what another run is about to finish may be what this one needs.
+        with self.server.session() if self.check else self.server.locked(names) as connection, self.held():
             migrations = {}
             for name in names:
-                with self.server.session(name) as connection:
-                    migrations[name] = catalog.migrations(connection)
-            system = facts["system_identifier"]
-            existing = self.folder.list()
+                with self.server.session(name) as inside:
+                    migrations[name] = catalog.migrations(inside)
             found = reusable(
-                existing,
+                self.store.list(),
                 names,
                 self.release,
-                system,
+                facts["system_identifier"],
                 migrations,
                 self.max_age,
                 time.time(),
                 self.params["own_migrations"],
             )
-            if found:
-                reused = self.reuse(found, level)
-                if reused:
-                    return reused
+            reused = self.reuse(found, connection) if found else None
+            if reused:
+                return reused
             dump = tools.find("pg_dump", facts["major"], self.params["bin_dir"], self.verb)
-            restore = tools.find("pg_restore", facts["major"], self.params["bin_dir"], self.verb)
+            tools.find("pg_restore", facts["major"], self.params["bin_dir"], self.verb)
             if self.check:
                 return {"changed": True, "backup": None, "reused": False, "diff": self.diff("", f"a backup of {names}")}
-            with self.server.locked(names) as connection:
-                folder = self.take(names, facts, dump, existing)
-                manifest = self.prove(folder, level, restore, connection)
-                self.folder.mark(folder, manifest, level)
-        backup = next(one for one in self.folder.list() if one.path == folder)
-        result: Dict[str, Any] = {
-            "changed": True,
-            "reused": False,
-            "backup": dict(described(backup), seconds=manifest["seconds"], migrations=backup.migrations),
-            "diff": self.diff("", f"backup {backup.id} of {', '.join(names)}"),
-        }
-        if any((self.params["keep"] or {}).values()):
-            with self.held():
-                result["pruned"] = self.prune(self.folder.list())["pruned"]
-        return result
+            manifest = self.take(names, facts, dump)
+            if self.stream:
+                # A folder's files were read to make their checksums; a stream never was.
+                self.store.check(manifest["id"])
+            self.prove(manifest, connection)
+            backups = self.store.list()
+            backup = next(one for one in backups if one.id == manifest["id"])
+            result: Dict[str, Any] = {
+                "changed": True,
+                "reused": False,
+                "backup": dict(described(backup), seconds=manifest["seconds"], migrations=backup.migrations),
+                "diff": self.diff("", f"backup {backup.id} of {', '.join(names)}"),
+            }
+            if any((self.params["keep"] or {}).values()):
+                result["pruned"] = self.prune(backups)["pruned"]
+            return result
 
-    def reuse(self, found: Backup, level: str) -> Optional[Dict[str, Any]]:
-        """The result when an earlier backup serves, every byte of it checked; None when it turns out damaged."""
+    def reuse(self, found: Backup, connection: Any) -> Optional[Dict[str, Any]]:
+        """The result when an earlier backup serves, checked once more; None when it turns out damaged."""
         try:
-            manifest = self.folder.check(found.path)
+            manifest = self.store.check(found.id, thorough=False)
         except OpsError as error:
             self.progress.event(f"backup {found.id} cannot be reused: {error.cause}")
             return None
-        changed = False
-        if not level_reached(found, level):
+        changed = not level_reached(found, self.params["verify"])
+        if changed:
             if not self.check:
-                restore = tools.find("pg_restore", manifest["server"]["major"], self.params["bin_dir"], self.verb)
-                with self.server.locked(found.databases) as connection:
-                    self.prove(found.path, level, restore, connection)
-                self.folder.mark(found.path, manifest, level)
-            changed = True
-            found = found._replace(verified=level)
+                self.prove(manifest, connection)
+            found = found._replace(verified=self.params["verify"])
         self.progress.event(f"backup {found.id} of release {found.release or '(none)'} serves: nothing changed since")
         return {
             "changed": changed,
@@ -177,8 +195,12 @@ class Backups:
     def diff(before: str, after: str) -> Dict[str, str]:
         return {"before": before + "\n" if before else "", "after": after + "\n" if after else ""}
 
-    def take(self, names: List[str], facts: Dict[str, Any], dump: tools.Tool, existing: List[Backup]) -> str:
+    def take(self, names: List[str], facts: Dict[str, Any], dump: tools.Tool) -> Dict[str, Any]:
+        """Takes a backup and gives its manifest."""
         method = tools.compression(dump, self.params["compression"])
+        filters = filters_of(
+            self.stream, method, self.params["compression"], bool(shutil.which("zstd")), self.recipients
+        )
         started = time.time()
         stamp = datetime.datetime.fromtimestamp(started, datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         name = "-".join(part for part in (stamp, slug(self.release), secrets.token_hex(2)) if part)
@@ -186,22 +208,19 @@ class Backups:
             stack.enter_context(self.unharmed())
             # All snapshots at once, so that the databases of a set fit together; the dumps follow from them.
             sources = {one: stack.enter_context(self.snapshot(one)) for one in names}
-            table_bytes = {one: catalog.size(connection) for one, (connection, _id, _facts) in sources.items()}
-            self.check_space(sum(table_bytes.values()), method != "0")
-            partial = stack.enter_context(self.folder.building(name))
+            if self.params["check_space"]:
+                table_bytes = sum(source.bytes for source in sources.values())
+                self.store.ready(space_needed(table_bytes, method != "0" or "zstd" in filters))
+            draft = stack.enter_context(self.store.draft(name))
             databases = []
             with self.server.environment() as env:
-                self.dump_globals(dump, env, partial)
-                for number, database in enumerate(names):
-                    self.progress.event(f"{database}: dump of about {table_bytes[database] >> 20} MiB begins")
+                globals_ = self.dump_globals(dump, env, draft)
+                for number, (database, source) in enumerate(sources.items()):
+                    self.progress.event(f"{database}: dump of about {source.bytes >> 20} MiB begins")
                     path = f"{number}-{slug(database) or 'database'}"
-                    databases.append(
-                        self.dump_one(
-                            database, sources[database], dump, method, env, partial, path, table_bytes[database]
-                        )
-                    )
+                    databases.append(self.dump_one(database, source, dump, method, filters, env, draft, path))
             dumped = time.time()
-            files = checksums(partial, durable=True)
+            files = draft.files()
             manifest = {
                 "format": FORMAT,
                 "id": name,
@@ -210,11 +229,12 @@ class Backups:
                 "server": dict(facts, host=str(self.server.host or ""), port=str(self.server.port or "")),
                 "tool": {"name": "pg_dump", "version": dump.version, "compression": method},
                 "databases": databases,
-                "globals": GLOBALS if GLOBALS in files else "",
+                "globals": globals_,
                 "files": files,
                 "seconds": {"dump": round(dumped - started, 3), "checksums": round(time.time() - dumped, 3)},
             }
-            return self.folder.publish(partial, manifest)
+            draft.publish(manifest)
+            return manifests.parse(manifests.text_of(manifest).encode())
 
     @contextlib.contextmanager
     def unharmed(self) -> Iterator[None]:
@@ -223,7 +243,7 @@ class Backups:
             yield
         except OSError as error:
             raise self.server.error(
-                f"{error.strerror or error} ({error.filename or self.folder.path})",
+                f"{error.strerror or error} ({error.filename or self.store.address})",
                 "No earlier backup was touched, and nothing of this one was left.",
             ) from error
         except database_error() as error:
@@ -233,15 +253,6 @@ class Backups:
             if "row-level security" in str(error):
                 remedy = "Back up with a role that has BYPASSRLS or owns the tables: it would miss rows. " + remedy
             raise self.server.error(said(error), remedy) from error
-
-    def check_space(self, table_bytes: int, compressed: bool) -> None:
-        needed = space_needed(table_bytes, compressed)
-        free = self.folder.free()
-        if free < needed and self.params["check_space"]:
-            raise self.folder.error(
-                f"{free >> 20} MiB are free and about {needed >> 20} MiB are needed",
-                "Make room, choose another dest, or set check_space to false. No earlier backup was touched.",
-            )
 
     @contextlib.contextmanager
     def snapshot(self, database: str) -> Iterator[Any]:
@@ -258,17 +269,24 @@ class Backups:
                 "properties": known,
                 "migrations": catalog.migrations(connection),
             }
-            yield connection, scalar(connection, "SELECT pg_export_snapshot()"), facts
+            exported = scalar(connection, "SELECT pg_export_snapshot()")
+            yield Source(connection, exported, facts, *catalog.extent(connection))
 
-    def dump_globals(self, dump: tools.Tool, env: Dict[str, str], partial: str) -> None:
+    def dump_globals(self, dump: tools.Tool, env: Dict[str, str], draft: Draft) -> str:
+        """Writes roles and tablespaces, and gives the name of the file; empty when they are not wanted."""
         if self.params["globals"] == "none":
-            return
+            return ""
         dumpall = os.path.join(os.path.dirname(dump.path), "pg_dumpall")
         argv = [dumpall, "--globals-only", "-d", connection_string(self.server.maintenance)]
-        argv += ["-f", os.path.join(partial, GLOBALS), "--no-password", f"--lock-wait-timeout={self.lock_wait}"]
+        argv += ["--no-password", f"--lock-wait-timeout={self.lock_wait}"]
         if self.params["globals"] == "without_passwords":
             argv.append("--no-role-passwords")
-        tools.work(argv, env, failed=self.failed("globals"))
+        filters = ["age"] if self.recipients else []
+        name = GLOBALS + "".join(ENDINGS[one] for one in filters)
+        stages = [Stage(argv, env), *filtering(filters, self.recipients)]
+        with draft.sink(name, 0) as sink:
+            pipe.out_of(stages, sink.write, lambda said: None, self.failed("globals"))
+        return name
 
     @property
     def lock_wait(self) -> int:
@@ -288,39 +306,47 @@ class Backups:
     def dump_one(
         self,
         database: str,
-        source: Any,
+        source: Source,
         dump: tools.Tool,
         method: str,
+        filters: List[str],
         env: Dict[str, str],
-        partial: str,
+        draft: Draft,
         path: str,
-        expected: int,
     ) -> Dict[str, Any]:
-        connection, snapshot, facts = source
-        target = os.path.join(partial, path)
-        custom = self.params["format"] == "custom"
-        argv = [dump.path, "-Fc" if custom else "-Fd", "-f", target, f"--compress={method}", f"--snapshot={snapshot}"]
-        argv += [f"--lock-wait-timeout={self.lock_wait}", "--no-password", "--no-sync"]
-        argv += [] if custom else [f"--jobs={self.params['jobs']}"]
+        """Dumps one database and gives its part of the manifest."""
+        argv = [dump.path, f"--compress={method}", f"--snapshot={source.snapshot}", "--verbose", "--no-password"]
+        argv += [f"--lock-wait-timeout={self.lock_wait}", "-d", connection_string(database)]
         started = time.time()
 
-        def tick() -> None:
-            done = directory_bytes(target)
-            left = (time.time() - started) * max(expected - done, 0) / done if done else 0
+        def report(done: int, begun: int) -> None:
+            left = remaining(time.time() - started, done / source.bytes if source.bytes else 0, begun, source.tables)
             self.progress.heartbeat(
-                f"{database}: {done >> 20} of about {expected >> 20} MiB, about {left:.0f} s left",
+                f"{database}: {done >> 20} of about {source.bytes >> 20} MiB, {begun} of {source.tables} tables{left}",
                 done=done,
-                expected=expected,
+                expected=source.bytes,
+                tables=source.tables,
+                begun=begun,
             )
 
-        tools.work([*argv, "-d", connection_string(database)], env, tick, self.failed(database))
+        failed = self.failed(database)
+        if self.stream:
+            path += ".dump" + "".join(ENDINGS[one] for one in filters)
+            stages = [Stage([*argv, "-Fc"], env), *filtering(filters, self.recipients)]
+            with draft.sink(path, source.bytes) as sink:
+                pipe.out_of(stages, sink.write, lambda said: report(sink.bytes, begun(said)), failed)
+        else:
+            target = os.path.join(draft.folder, path)  # type: ignore[arg-type]
+            argv += ["-Fd", "-f", target, f"--jobs={self.params['jobs']}", "--no-sync"]
+            tools.work(argv, env, lambda said: report(directory_bytes(target), begun(said)), failed)
         # Counted at the snapshot's moment, so that they are the dump's own counts.
-        held = catalog.contents(connection, exact=self.params["counts"] == "exact")
-        execute(connection, "COMMIT")
+        held = catalog.contents(source.connection, exact=self.params["counts"] == "exact")
+        execute(source.connection, "COMMIT")
         return dict(
-            facts,
+            source.facts,
             path=path,
-            dump_format="custom" if custom else "directory",
+            dump_format="custom" if self.stream else "directory",
+            filters=filters,
             contents=held,
             seconds=round(time.time() - started, 3),
         )
@@ -328,23 +354,17 @@ class Backups:
     # Verifying
 
     def verify(self) -> Dict[str, Any]:
-        candidates = [one for one in self.folder.list() if self.wanted(one)]
+        candidates = [one for one in self.store.list() if self.wanted(one)]
         if not candidates:
-            raise self.folder.error("there is no such backup", "List them with state=listed.")
+            raise self.store.error("there is no such backup", "List them with state=listed.")
         backup = candidates[0]
         level = self.params["verify"]
-        with self.held():
-            manifest = self.folder.check(backup.path)
+        trial = level == LEVELS[1] and not self.check
+        with self.server.locked(backup.databases) if trial else contextlib.nullcontext() as connection, self.held():
+            manifest = self.store.check(backup.id)
             changed = not level_reached(backup, level)
-            if not self.check and (changed or level == "restore"):
-                if level == "restore":
-                    restore = tools.find("pg_restore", self.server.facts()["major"], self.params["bin_dir"], self.verb)
-                    with self.server.locked(backup.databases) as connection:
-                        self.prove(backup.path, level, restore, connection, manifest)
-                else:
-                    self.read(backup.path, manifest)
-                if changed:
-                    self.folder.mark(backup.path, manifest, level)
+            if trial or (changed and not self.check):
+                self.prove(manifest, connection)
         reached = level if changed else backup.verified
         return {
             "changed": changed,
@@ -352,37 +372,33 @@ class Backups:
             "diff": self.diff(f"verified: {backup.verified or 'no'}", f"verified: {reached}"),
         }
 
-    def read(self, folder: str, manifest: Dict[str, Any]) -> None:
-        """Has pg_restore read the table of contents of every dump."""
-        restore = tools.find("pg_restore", manifest["server"]["major"], self.params["bin_dir"], self.verb)
-        for one in manifest["databases"]:
-            tools.work(
-                [restore.path, "-l", os.path.join(folder, one["path"])],
-                dict(os.environ),
-                failed=self.failed(one["name"]),
-            )
+    def prove(self, manifest: Dict[str, Any], connection: Any) -> None:
+        """Verifies a backup the checksums of which hold, at the level that is asked for, and notes that.
 
-    def prove(
-        self,
-        folder: str,
-        level: str,
-        restore: tools.Tool,
-        connection: Any,
-        manifest: Optional[Dict[str, Any]] = None,
-    ) -> Dict[str, Any]:
-        """Verifies at a level. The checksums of a dump just taken were made by reading all of it."""
+        :param connection: the one that holds the databases' locks.
+        """
         from ..restore.side import scratch
 
-        manifest = manifest or self.folder.manifest(folder)
-        self.read(folder, manifest)
+        level = self.params["verify"]
+        found = dumps(self.store, manifest, self.identity)
+        restore = tools.find("pg_restore", manifest["server"]["major"], self.params["bin_dir"], self.verb)
+        for dump in found:
+            if dump.readable:
+                failed = self.failed(dump.about["name"])
+                dump.feed([restore.path, "-l"], dict(os.environ), lambda said: None, failed, enough=True)
         if level == LEVELS[1]:
-            for one in manifest["databases"]:
-                self.progress.event(f"{one['name']}: trial restore begins")
+            error = unreadable(found)
+            if error:
+                raise error
+            # The server may be newer than the backup's.
+            restore = tools.find("pg_restore", self.server.facts()["major"], self.params["bin_dir"], self.verb)
+            for dump in found:
+                self.progress.event(f"{dump.about['name']}: trial restore begins")
                 with self.unharmed(), scratch(
-                    self.server, connection, one, folder, restore, self.params["jobs"], self.progress
+                    self.server, connection, dump, restore, self.params["jobs"], self.progress
                 ):
                     pass
-        return manifest
+        self.store.mark(manifest["id"], manifest, level)
 
     # Pruning
 
@@ -393,12 +409,12 @@ class Backups:
             for one in doomed:
                 rivals = [other for other in backups if other.set == one.set and other.verified and other.id != one.id]
                 if one.verified and not rivals and not self.params["force"]:
-                    raise self.folder.error(
+                    raise self.store.error(
                         f"{one.id} is the last verified backup of {', '.join(one.databases)}",
                         "Take another one first, or set force.",
                     )
                 if one.release and one.release in self.params["open_releases"] and not self.params["force"]:
-                    raise self.folder.error(
+                    raise self.store.error(
                         f"{one.id} belongs to the open release {one.release}", "Set force if you must."
                     )
             reasons = {one.id: "named by id" for one in doomed}
@@ -413,7 +429,7 @@ class Backups:
             doomed = [one for one in backups if one.id in reasons]
         if not self.check:
             for one in doomed:
-                self.folder.delete(one.path)
+                self.store.delete(one.id)
                 self.progress.event(f"backup {one.id} was deleted: {reasons[one.id]}")
         before = "".join(f"{one.id}\n" for one in backups)
         after = "".join(f"{one.id}\n" for one in backups if one.id not in reasons)
@@ -426,10 +442,14 @@ class Backups:
 
 
 def directory_bytes(path: str) -> int:
-    """Bytes written so far, to a file or into a folder."""
+    """Bytes written so far into a folder."""
     try:
-        if os.path.isfile(path):
-            return os.path.getsize(path)
         return sum(entry.stat().st_size for entry in os.scandir(path))
     except OSError:
         return 0
+
+
+def begun(said: Any) -> int:
+    """Tables whose dump has begun, by what pg_dump has said so far."""
+    # Its position is also pg_dump's own, so it must not move.
+    return os.pread(said.fileno(), os.fstat(said.fileno()).st_size, 0).count(b"dumping contents of table")

@@ -182,10 +182,11 @@ def contents(connection: Any, exact: bool = True) -> Dict[str, Any]:
     }
 
 
-def size(connection: Any) -> int:
-    """Bytes of all tables, without their indexes: what an uncompressed dump takes, more or less."""
+def extent(connection: Any) -> Tuple[int, int]:
+    """Bytes of all tables without their indexes, what a plain dump takes more or less, and how many they are."""
     large = scalar(connection, "SELECT pg_catalog.pg_table_size('pg_catalog.pg_largeobject')")
-    return int(sum(row[3] for row in rows(connection, TABLES)) + large)
+    tables = rows(connection, TABLES)
+    return int(sum(row[3] for row in tables) + large), len(tables)
 
 
 def applied(connection: Any, table: str, column: str, order: str) -> Optional[List[str]]:

@@ -107,17 +107,24 @@ def inherited(env: Dict[str, str]) -> Tuple[int, ...]:
     return (int(number),) if folder == OPEN_FILES and number.isdigit() else ()
 
 
+def blame(said: str) -> str:
+    """Why one of PostgreSQL's programs failed, out of all that it said; with ``--verbose`` that is a lot."""
+    lines = said.splitlines()
+    first = next((number for number, line in enumerate(lines) if re.search(r": (error|fatal): ", line)), None)
+    return "\n".join(lines[first : first + 6]) if first is not None else tail(said, 6) or "it said nothing"
+
+
 def work(
     argv: List[str],
     env: Dict[str, str],
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[Any], None] = lambda said: None,
     failed: Callable[[str], OpsError] = lambda cause: OpsError("run", "a program", cause),
     stdin: Any = subprocess.DEVNULL,
 ) -> str:
     """Runs a program to its end, however long it takes, and gives what it said on stderr.
 
     :param env: the whole environment.
-    :param tick: called every half second.
+    :param tick: called every half second with the file of what it has said so far; only to be read by position.
     :param failed: makes the error from the cause.
     """
     with tempfile.TemporaryFile() as errors:
@@ -136,7 +143,7 @@ def work(
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(0.5)
                     break
-                tick()
+                tick(errors)
         except BaseException:
             kill(process)
             raise
@@ -144,5 +151,5 @@ def work(
         text = errors.read().decode("utf-8", "replace")
     if process.returncode:
         how = f"ended with {process.returncode}" if process.returncode > 0 else f"was killed by {-process.returncode}"
-        raise failed(f"{os.path.basename(argv[0])} {how}: {tail(text, 6) or 'it said nothing'}")
+        raise failed(f"{os.path.basename(argv[0])} {how}: {blame(text)}")
     return text

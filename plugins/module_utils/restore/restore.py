@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import Any, Dict, Iterator, List
 
-from ..backup.folder import Folder
-from ..backup.plan import seconds
+from ..backup.dump import check_keys, dumps, unreadable
+from ..backup.plan import place_of, seconds
+from ..backup.store import open_store
 from ..common.errors import InputError
 from ..common.progress import Progress
 from ..postgres import catalog, tools
@@ -58,10 +58,11 @@ class Restores:
             yield connection
 
     def present(self) -> Dict[str, Any]:
-        path = self.params["manifest"]
-        path = os.path.dirname(path) if os.path.basename(path) == "manifest.json" else path
-        folder = Folder(os.path.dirname(os.path.abspath(path)), self.verb, readonly=self.check)
-        manifest = folder.check(path)
+        identity = self.params["age_identity"]
+        check_keys([], identity, self.verb)
+        address, id = place_of(self.params["manifest"])
+        store = open_store(address, self.verb, self.params, readonly=self.check)
+        manifest = store.check(id)
         wanted = self.params["databases"] or [one["name"] for one in manifest["databases"]]
         self.server.object = f"databases {', '.join(wanted)}"
         facts = self.server.facts()
@@ -70,15 +71,21 @@ class Restores:
             raise self.server.error(
                 f"backup {manifest['id']} does not belong here: {'; '.join(refused)}", "Nothing was touched."
             )
-        sources = [one for one in manifest["databases"] if one["name"] in wanted]
-        targets = {one["name"]: self.params["target"] or one["name"] for one in sources}
+        sources = [one for one in dumps(store, manifest, identity) if one.about["name"] in wanted]
+        error = unreadable(sources)
+        if error:
+            raise error
+        targets = {one.about["name"]: self.params["target"] or one.about["name"] for one in sources}
         restore = tools.find("pg_restore", facts["major"], self.params["bin_dir"], self.verb)
         with self.held(list(targets.values())) as connection:
             pending = []
             for source in sources:
-                if self.params["force"] or not self.standing(connection, targets[source["name"]], manifest["id"]):
+                if self.params["force"] or not self.standing(connection, targets[source.about["name"]], manifest["id"]):
                     pending.append(source)
-            lost = {targets[one["name"]]: self.lost(connection, targets[one["name"]], one) for one in pending}
+            lost = {}
+            for source in pending:
+                name = targets[source.about["name"]]
+                lost[name] = self.lost(connection, name, source.about)
             result = {
                 "changed": bool(pending),
                 "backup": manifest["id"],
@@ -97,12 +104,13 @@ class Restores:
             sides: Dict[str, str] = {}
             try:
                 for source in pending:
-                    name = targets[source["name"]]
+                    name = targets[source.about["name"]]
                     self.progress.event(f"{name}: restore beside the live database begins")
                     sides[name] = build(
-                        self.server, connection, source, path, restore, self.params["jobs"], self.progress, "side", name
+                        self.server, connection, source, restore, self.params["jobs"], self.progress, "side", name
                     )
-                result["window"] = self.put_in_place(connection, manifest["id"], pending, targets, sides, result)
+                parts = [source.about for source in pending]
+                result["window"] = self.put_in_place(connection, manifest["id"], parts, targets, sides, result)
             except BaseException:
                 for side in sides.values():
                     with contextlib.suppress(Exception):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from typing import Any, Dict, Iterator, List, Optional
 
+from ..backup.dump import Dump
 from ..common.errors import OpsError
 from ..common.progress import Progress
 from ..postgres import catalog, tools
@@ -70,8 +70,7 @@ def clear(connection: Any, of: str) -> None:
 def build(
     server: Server,
     connection: Any,
-    source: Dict[str, Any],
-    folder: str,
+    dump: Dump,
     restore: tools.Tool,
     jobs: int,
     progress: Progress,
@@ -82,16 +81,16 @@ def build(
 
     Whatever fails, the side database is gone again.
 
-    :param source: the database's part of the manifest.
     :param kind: ``scratch`` or ``side``.
     """
+    source = dump.about
     name = shortened(of, f"_{kind}_{secrets.token_hex(4)}")
     try:
         catalog.create(connection, name, source["properties"], LIMIT)
         execute(connection, f"COMMENT ON DATABASE {ident(name)} IS %s", note(kind, of))
         # Nobody else has any business in it.
         execute(connection, f"REVOKE ALL ON DATABASE {ident(name)} FROM PUBLIC")
-        argv = [restore.path, "--no-password", "--exit-on-error", f"--jobs={jobs}", "-d", connection_string(name)]
+        argv = [restore.path, "--no-password", "--exit-on-error", "-d", connection_string(name)]
 
         def failed(cause: str) -> OpsError:
             remedy = "A missing role is in the backup's globals.sql. " if "role" in cause else ""
@@ -101,12 +100,12 @@ def build(
 
         total = sum(source["contents"]["rows"].values())
 
-        def tick() -> None:
+        def tick(said: Any) -> None:
             done = scalar(connection, "SELECT pg_catalog.pg_database_size(%s::name)", name)
             progress.heartbeat(f"{of}: {done >> 20} MiB restored ({total} rows in all)", done=done)
 
         with server.environment() as env:
-            tools.work([*argv, os.path.join(folder, source["path"])], env, tick, failed)
+            dump.feed(argv, env, tick, failed, jobs)
         with server.session(name) as inside:
             found = catalog.contents(inside)
             wrong = differences(source["contents"], found)
@@ -130,8 +129,7 @@ def build(
 def scratch(
     server: Server,
     connection: Any,
-    source: Dict[str, Any],
-    folder: str,
+    dump: Dump,
     restore: tools.Tool,
     jobs: int,
     progress: Progress,
@@ -141,8 +139,9 @@ def scratch(
     :param connection: the one that holds the database's lock. What it makes is made before the lock is free again, even
         when this process is killed.
     """
-    clear(connection, source["name"])
-    name = build(server, connection, source, folder, restore, jobs, progress, "scratch", source["name"])
+    of = dump.about["name"]
+    clear(connection, of)
+    name = build(server, connection, dump, restore, jobs, progress, "scratch", of)
     try:
         yield name
     finally:
