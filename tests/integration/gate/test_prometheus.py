@@ -146,8 +146,24 @@ class Metrics(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def start_prometheus(folder, job):
+    """A Prometheus that scrapes five times a second; its process and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "prometheus.yml"
+    scraping = {"scrape_interval": "200ms", "scrape_timeout": "200ms"}
+    config.write_text(json.dumps({"global": scraping, "scrape_configs": [job]}))
+    program = shutil.which("prometheus")
+    assert program, "Prometheus is missing"
+    listening = f"--web.listen-address=127.0.0.1:{port}"
+    argv = [program, f"--config.file={config}", f"--storage.tsdb.path={folder}/data", listening]
+    started = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return started, f"http://127.0.0.1:{port}"
+
+
 class Real:
-    """A Prometheus that scrapes one endpoint five times a second, and traffic that the test can spoil."""
+    """A Prometheus that scrapes one endpoint, and traffic that the test can spoil."""
 
     def __init__(self, folder, metrics):
         self.metrics = metrics.metrics = {
@@ -156,27 +172,8 @@ class Real:
             'memory{service="wallet"}': 100,
             'swing{service="wallet"}': 100,
         }
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        config = folder / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-            f"scrape_configs: [{{job_name: it, static_configs: [{{targets: ['127.0.0.1:{metrics.port}']}}]}}]\n"
-        )
-        program = shutil.which("prometheus")
-        assert program, "Prometheus is missing"
-        self.process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        job = {"job_name": "it", "static_configs": [{"targets": [f"127.0.0.1:{metrics.port}"]}]}
+        self.process, self.url = start_prometheus(folder, job)
         self.bad = 0
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.traffic, daemon=True)
