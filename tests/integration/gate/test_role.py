@@ -17,10 +17,10 @@ PLAYBOOK = """
   gather_facts: false
   tasks:
     - block:
-        - ansible.builtin.include_role: {name: eazepay.ops.verify}
+        - ansible.builtin.include_role: {name: eazepay.ops.verify, tasks_from: "{{ part | default('main') }}"}
       always:
         - ansible.builtin.copy:
-            content: "{{ verify_result | to_json }}"
+            content: "{{ verify_result | default({}) | to_json }}"
             dest: "{{ result_file }}"
             mode: "0600"
 """
@@ -135,3 +135,22 @@ def test_limits_without_a_prometheus_are_refused(verify):
     code, _result, output = verify(verify_slos={"error_rate": {"fail": 0.01}})
     assert code != 0
     assert "no Prometheus to ask" in " ".join(output.split())
+
+
+def test_before_a_deployment_each_query_and_each_log_is_tried(verify):
+    asked = {"part": "preflight", "verify_min_requests": 0, "verify_deadline": 0}
+    slos = {"error_rate": {"fail": 0.01}}
+    logs = {"commands": {"wallet": ["printf", "ERROR\\nERROR\\n"]}, "most": 0}
+    with serving(Fake) as prometheus:
+        # A release may be what mends it: neither a breach nor a burst stops it.
+        prometheus.answers = Anything({"all": success("0.5")})
+        given = {**asked, "verify_prometheus": prometheus.url, "verify_slos": slos}
+        code, _result, output = verify(**given, verify_logs=logs)
+        assert code == 0, output
+        code, _result, output = verify(**given, verify_logs={"commands": {"wallet": ["/nonexistent/program"]}})
+        assert code != 0 and "cannot be run" in output
+        prometheus.answers = Anything({"all": success()})
+        code, _result, output = verify(**given)
+        assert code != 0 and "too little to judge by: no count" in output
+        code, _result, output = verify(**given, verify_no_data="warn")
+        assert code == 0, output
