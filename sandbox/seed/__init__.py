@@ -6,6 +6,8 @@ version is left alone unless `reset` asks for v1.0.0.
 
 from __future__ import annotations
 
+import shutil
+
 from sandbox.box import Box, say
 from sandbox.seed import base, compose, databases, images, kubernetes, portals, source
 
@@ -18,6 +20,9 @@ def seed(box: Box, target: str, reset: bool = False) -> None:
     box.make()
     place = TARGETS[target](box)
     place.check()
+    if reset:
+        # What it tells is no longer so.
+        shutil.rmtree(box.dir / "ledger" / "records", ignore_errors=True)
     fresh_base = base.provide(box)
     source.make(box, reset)
     source.install_packages(box)

@@ -67,7 +67,8 @@ class Standing(NamedTuple):
 
     in_place: str  # the release that serves now, as far as records tell
     last_good: Optional[Dict[str, Any]]  # the newest record that ended well
-    roll_back_to: Optional[Dict[str, Any]]  # the newest good record of another release than the one in place
+    # The newest good record of another release than the one in place, and of none that was rolled back from since.
+    roll_back_to: Optional[Dict[str, Any]]
 
 
 def standing(records: Sequence[Dict[str, Any]]) -> Standing:
@@ -82,7 +83,15 @@ def standing(records: Sequence[Dict[str, Any]]) -> Standing:
         if records[0].get("outcome") == "rolled_back":
             # What was good before it is what is in place again.
             in_place = good[0]["release"] if good else ""
-    target = next((record for record in good if record.get("release") != in_place), None)
+    target, left = None, {in_place}
+    for record in records:
+        if record.get("outcome") != "good":
+            continue
+        if record.get("release") not in left:
+            target = record
+            break
+        # A second rollback must not bring back what the first one left.
+        left.add(record.get("rolled_back_from") or in_place)
     return Standing(in_place, good[0] if good else None, target)
 
 

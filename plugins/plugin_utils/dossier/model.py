@@ -57,7 +57,8 @@ def event(
     arguments = (result.get("invocation") or {}).get("module_args") or {}
     kept = {key: result[key] for key in KEPT.get(short, ()) if key in result}
     if failed:
-        kept["msg"] = str(result.get("msg") or "")
+        # A file that cannot be included has a reason and no message.
+        kept["msg"] = str(result.get("msg") or result.get("reason") or "")
         for stream in ("stderr", "stdout"):
             if not short and result.get(stream):
                 kept["output"] = "\n".join(str(result[stream]).rstrip().splitlines()[-15:])
@@ -310,7 +311,7 @@ def _changes(events: Sequence[Json]) -> List[Json]:
         result, step = one["result"], one["step"]
         if one["action"] == "service_rollout" and acting(one):
             for service in result.get("services") or ():
-                if service.get("action", "none") == "none":
+                if service.get("action", "none") == "none" or service.get("outcome") == "skipped":
                     continue
                 before, after = service.get("before") or {}, service.get("after") or {}
                 found.append(
@@ -369,11 +370,11 @@ def _timeline(events: Sequence[Json]) -> List[Json]:
         bar = {key: one[key] for key in ("step", "began", "ended", "outcome")}
         name = "Look at the services" if one["action"] == "service_rollout" and not acting(one) else one["task"]
         found.append({**bar, "name": name, "level": 0, "text": ""})
-        if one["action"] != "service_rollout":
+        if not acting(one) or one["action"] != "service_rollout":
             continue
         for service in one["result"].get("services") or ():
             seconds = service.get("seconds") or {}
-            if "rolling" not in seconds or "waiting" not in seconds:
+            if "rolling" not in seconds or "waiting" not in seconds or service.get("outcome") == "skipped":
                 continue
             # The rollout ends when the task does, give or take the module's own end.
             began = one["ended"] - min(one["ended"] - one["began"], one["result"].get("seconds") or 0)

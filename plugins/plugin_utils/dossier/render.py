@@ -42,6 +42,7 @@ header.good .word{color:var(--good)}
 header.failed .word{color:var(--bad)}
 .cause{border-left:.2rem solid var(--bad);padding-left:.7rem;margin:.5rem 0}
 pre,code{font:13px/1.45 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
+code{overflow-wrap:anywhere}
 pre{background:var(--card);border:1px solid var(--line);border-radius:.3rem;padding:.5rem .7rem;margin:.3rem 0;
   white-space:pre-wrap;overflow-wrap:anywhere}
 .states{display:grid;grid-template-columns:repeat(auto-fill,minmax(15.5rem,1fr));gap:.4rem;padding:0;margin:.4rem 0;
@@ -82,6 +83,7 @@ li{overflow-wrap:anywhere}
   .time .row{grid-template:"name secs" "track track"/1fr 5.2rem;margin-bottom:.25rem}
   .states{grid-template-columns:1fr}
   .states.few{grid-template-columns:1fr 1fr;font-size:.88rem}
+  table{display:block;overflow-x:auto}
   .graphs{grid-template-columns:1fr}
 }
 @media print{
@@ -176,6 +178,9 @@ def head(found: Json) -> str:
             lines.append(f'<p class="cause"><b>{esc(one["name"])}</b>: {said}{stuck}</p>')
         if not shown:
             lines.append(f'<p class="cause">{esc(failure["message"])}</p>')
+        likely = found["diagnostics"].get("likely_cause")
+        if likely and not shown:
+            lines.append(f'<p class="cause"><b>Likely cause</b>: {esc(likely)}</p>')
         if failure["not_put_back"]:
             lines.append(f'<p class="bad"><b>Not put back: {esc(", ".join(failure["not_put_back"]))}.</b></p>')
         back = ", ".join(failure["put_back"])

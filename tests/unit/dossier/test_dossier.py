@@ -1,6 +1,8 @@
 """From what modules return to the page: nothing is left out, nothing secret is let in."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.plugin_utils.dossier import graph, model, render
@@ -253,3 +255,37 @@ def test_every_graph_stays_in_its_frame(values, limits):
     for pair in re.findall(r'points="([^"]+)"', drawn)[0].split():
         x, y = map(float, pair.split(","))
         assert 0 <= x <= graph.WIDE and 0 <= y <= graph.HIGH
+
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+def test_a_recorded_failure_of_a_real_deployment():
+    found = json.loads((RECORDED / "crash.json").read_text())
+    page = render.page(found)
+    screen = first_screen(page)
+    assert "FAILED in step rollout" in screen
+    assert "transaction : container ended with code 1" in screen
+    assert "configuration key LEDGER_URL is not set" in screen
+    assert "Put back and proved healthy: identity, biometric, wallet, transaction, agent, ussd." in screen
+    assert "Next: docker compose logs" in screen
+    assert screen.count("put back to v1.1.0, proved healthy") == 6 and screen.count("not touched") == 2
+    assert len(screen) < 1200
+
+
+def test_a_recorded_good_deployment():
+    found = json.loads((RECORDED / "good.json").read_text())
+    page = render.page(found)
+    assert "6 services changed, 2 migrations applied, 2 portals published" in page
+    assert page.count("healthy at v1.1.0") == 6 and page.count("serves v1.1.0") == 2
+    assert page.count("<svg") == len(found["graphs"]) > 8
+
+
+def test_a_file_that_cannot_be_included_is_explained():
+    event = make("ansible.builtin.include_tasks", {"reason": "it is not there"}, outcome="failed")
+    assert event["result"]["msg"] == "it is not there"
+
+
+def test_a_service_that_was_never_started_did_not_change_and_has_no_bar():
+    found = model.document(run(failed=True), FAILED)
+    assert "later" not in [one["name"] for one in found["changes"] + found["timeline"]]

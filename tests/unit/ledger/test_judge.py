@@ -67,6 +67,15 @@ def test_what_is_in_place_and_where_to_go_back_to(newest_first, in_place, target
     assert (standing.roll_back_to or {}).get("release") == target
 
 
+def test_a_second_rollback_does_not_bring_back_what_the_first_one_left():
+    back = {**record(4, "v2", "good"), "rolled_back_from": "v3"}
+    history = [back, record(3, "v3", "good"), record(2, "v2", "good"), record(1, "v1", "good")]
+    assert (judge.standing(history).roll_back_to or {})["release"] == "v1"
+    # Deployed again, and found good, it is as good as any.
+    again = [record(6, "v4", "good"), record(5, "v3", "good"), *history]
+    assert (judge.standing(again).roll_back_to or {})["release"] == "v3"
+
+
 def test_only_an_unreadable_record_above_the_last_good_one_matters():
     good = record(5, "v5", "good")
     assert judge.doubtful({"20261124T000000Z-v4": "cut"}, [good]) == []
