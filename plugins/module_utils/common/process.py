@@ -10,7 +10,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from typing import Dict, List, NamedTuple, Optional
+import threading
+from typing import Dict, Iterator, List, NamedTuple, Optional
 
 
 class Finished(NamedTuple):
@@ -55,6 +56,60 @@ def run(
         kill(process)
         raise
     return Finished(process.returncode, stdout, stderr)
+
+
+class Reading:
+    """The lines of a program's output and errors, one after the other, however many they are.
+
+    Iterate to the end; then ``rc`` says how it ended and ``late`` whether its time was over.
+
+    :param timeout: in seconds; then the whole process group is killed.
+    :param longest: characters; a longer line comes in parts.
+    :raises OSError: the program cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: List[str],
+        timeout: float,
+        env: Optional[Dict[str, str]] = None,
+        cwd: Optional[str] = None,
+        longest: int = 65536,
+    ) -> None:
+        self.longest = longest
+        self.rc: Optional[int] = None
+        self.late = False
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=dict(os.environ, **(env or {})),
+            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self.timer = threading.Timer(timeout, self._end)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def _end(self) -> None:
+        self.late = True
+        kill(self.process)
+
+    def __iter__(self) -> Iterator[str]:
+        stdout = self.process.stdout
+        try:
+            while stdout is not None:
+                line = stdout.readline(self.longest)
+                if not line:
+                    break
+                yield line
+            self.rc = self.process.wait()
+        finally:
+            self.timer.cancel()
+            kill(self.process)
 
 
 def kill(process: subprocess.Popen) -> None:

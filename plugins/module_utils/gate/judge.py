@@ -74,6 +74,8 @@ def show(value: float, unit: str = "") -> str:
     """A number for people: four significant digits."""
     if unit == "ratio":
         return f"{value * 100:.4g} %"
+    if unit == "bytes" and abs(value) >= 1 << 20:
+        return f"{value / (1 << 20):.4g} MiB"
     return f"{value:.6g}{' ' + unit if unit else ''}"
 
 
@@ -96,6 +98,13 @@ def threshold(value: Any, limits: Limits, what: str = "the value") -> Tuple[str,
             return verdict, f"{what} is {said}, {beyond} the {name} of {show(limit, limits.unit)}"
     first = limits.warn if limits.warn is not None else limits.fail
     return PASS, f"{what} is {said}, not {beyond} {show(first or 0.0, limits.unit)}"
+
+
+def bound(before: float, factor: float, floor: float, direction: str = "above") -> float:
+    """The alert that a value from before gives: ``factor`` times worse, and never what is as good as ``floor``."""
+    if direction == "above":
+        return max(before * factor, floor)
+    return min(before / factor, floor)
 
 
 def series(

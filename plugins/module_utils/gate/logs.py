@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import calendar
 import re
-import subprocess
-import threading
 import time
 from collections import deque
 from typing import Any, Deque, List, Mapping, Optional, Sequence, Tuple
@@ -20,7 +18,6 @@ from .judge import ERROR, FAIL, NO_DATA, PASS
 # As people write it, and as JSON has it.
 PATTERN = r'(^|[^A-Za-z])(ERROR|FATAL|CRITICAL|PANIC|Traceback)|"(level|severity)": ?"(error|fatal|critical|panic)"'
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
-LONGEST = 65536  # characters of a line that are looked at
 
 
 def moment(line: str) -> Optional[float]:
@@ -52,40 +49,18 @@ def check(options: Mapping[str, Any]) -> Tuple[str, str]:
     latest: Deque[str] = deque(maxlen=3)
     last, timed = "", False
     try:
-        reading = subprocess.Popen(
-            [str(word) for word in options["argv"]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=options.get("chdir"),
-            start_new_session=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        reading = process.Reading([str(word) for word in options["argv"]], options["timeout"], cwd=options.get("chdir"))
     except OSError as error:
         return ERROR, f"{name} cannot be run: {error.strerror or error}"
-    late = threading.Event()
-
-    def end() -> None:
-        late.set()
-        process.kill(reading)
-
-    timer = threading.Timer(options["timeout"], end)
-    timer.start()
-    try:
-        for line in iter(lambda: reading.stdout.readline(LONGEST), ""):  # type: ignore[union-attr]
-            last, timed = line, timed or TIME.search(line) is not None
-            if pattern.search(line):
-                errors.append(moment(line))
-                latest.append(line.strip()[:200])
-        code = reading.wait()
-    finally:
-        timer.cancel()
-        process.kill(reading)
-    if late.is_set():
+    for line in reading:
+        last, timed = line, timed or TIME.search(line) is not None
+        if pattern.search(line):
+            errors.append(moment(line))
+            latest.append(line.strip()[:200])
+    if reading.late:
         return ERROR, f"the log was not read to its end within {options['timeout']:g} s"
-    if code:
-        return ERROR, f"the log cannot be read: {name} ended with {code}: {last.strip()[-300:]}"
+    if reading.rc:
+        return ERROR, f"the log cannot be read: {name} ended with {reading.rc}: {last.strip()[-300:]}"
     most = burst(errors, options["window"])
     if most > options["most"]:
         said = "; ".join(latest)

@@ -18,6 +18,8 @@ from ..common.errors import MissingLibrary, OpsError
 from . import database, logs, prometheus, web, wire
 from .judge import ERROR, FAIL, NO_DATA, PASS, Limits, Sample, threshold, worst
 
+PRINTED = 1 << 22  # characters that a program may print
+
 Probe = Callable[[Mapping[str, Any], Optional[float]], Sample]
 
 
@@ -46,24 +48,30 @@ def tls(options: Mapping[str, Any]) -> Tuple[str, str]:
 
 
 def command(options: Mapping[str, Any]) -> Tuple[str, str]:
-    name = options["argv"][0]
+    name, printed, size = options["argv"][0], [], 0
     try:
-        done = process.run(
+        reading = process.Reading(
             [str(word) for word in options["argv"]],
             options["timeout"],
             env={str(key): str(value) for key, value in (options.get("env") or {}).items()},
             cwd=options.get("chdir"),
         )
-    except subprocess.TimeoutExpired:
-        return FAIL, f"{name} did not end within {options['timeout']:g} s"
     except OSError as error:
         return ERROR, f"{name} cannot be run: {error.strerror or error}"
-    last = process.tail(done.output, 5)[-500:]
-    if done.rc not in options["rc"]:
-        return FAIL, f"{name} ended with {done.rc}" + (f": {last}" if last else "")
-    if options.get("stdout_matches") and not re.search(options["stdout_matches"], done.stdout, re.M):
+    for line in reading:
+        printed.append(line)
+        size += len(line)
+        if size > PRINTED:
+            return FAIL, f"{name} printed more than {PRINTED} characters"
+    output = "".join(printed)
+    last = process.tail(output, 5)[-500:]
+    if reading.late:
+        return FAIL, f"{name} did not end within {options['timeout']:g} s" + (f": {last}" if last else "")
+    if reading.rc not in options["rc"]:
+        return FAIL, f"{name} ended with {reading.rc}" + (f": {last}" if last else "")
+    if options.get("stdout_matches") and not re.search(options["stdout_matches"], output, re.M):
         return FAIL, f"{options['stdout_matches']!r} does not match what {name} printed: {last}"
-    return PASS, f"{name} ended with {done.rc}"
+    return PASS, f"{name} ended with {reading.rc}"
 
 
 def docker(options: Mapping[str, Any]) -> Tuple[str, str]:

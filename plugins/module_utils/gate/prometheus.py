@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import urlencode
 
 from . import wire
-from .judge import ERROR, NO_DATA, PASS, SEVERITY, Limits, Sample, number, series, threshold, window
+from .judge import ERROR, NO_DATA, PASS, SEVERITY, Limits, Sample, bound, number, series, threshold, window
 from .web import Refused, follow
 
 
@@ -150,10 +150,9 @@ def _compare(
     if old is None or math.isnan(old):
         return NO_DATA, "there is no baseline from before", None
     details["baseline"] = old
-    above = options["direction"] == "above"
-    bound = max(old * baseline["factor"], baseline["floor"]) if above else old / baseline["factor"]
+    alert = bound(old, baseline["factor"], baseline["floor"], options["direction"])
     own = series(data, 1, limits) if limits.warn is not None or limits.fail is not None else None
-    compared = series(data, 1, Limits(None, bound, options["direction"], limits.unit))
+    compared = series(data, 1, Limits(None, alert, options["direction"], limits.unit))
     if compared[0] != PASS:
         compared = (compared[0], f"{compared[1]} (before: {old:.6g})", compared[2])
     return max([one for one in (own, compared) if one], key=lambda one: SEVERITY.index(one[0]))

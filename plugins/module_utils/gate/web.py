@@ -74,6 +74,8 @@ def unpack(body: bytes, encoding: str, most: int) -> bytes:
         raise Refused(f"the compressed body is broken: {error}") from error
     if len(plain) > most:
         raise Refused(f"the body is larger than {most} bytes once unpacked")
+    if not unpacker.eof:
+        raise Refused("the compressed body ends too early")
     return plain
 
 

@@ -94,7 +94,9 @@ def test_a_watch_that_holds(module, server):
         (["false"], {"rc": [0, 1]}, "pass"),
         (["echo", "12 passed"], {"stdout_matches": r"^\d+ passed$"}, "pass"),
         (["echo", "12 failed"], {"stdout_matches": r"^\d+ passed$"}, "fail"),
+        (["sh", "-c", "echo 12 passed >&2"], {"stdout_matches": r"^\d+ passed$"}, "pass"),
         (["sleep", "300"], {"timeout": 1}, "fail"),
+        (["yes"], {}, "fail"),
         (["/nonexistent/program"], {}, "error"),
     ],
 )

@@ -14,6 +14,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.gate.judge import (
     Limits,
     Sample,
     become,
+    bound,
     breach,
     good,
     held,
@@ -174,3 +175,15 @@ def test_flapping_breaks_a_watch_though_never_twice_in_a_row():
 def test_a_window_never_reaches_back_before_the_rollout(since, expected):
     assert window(300, 1000, since) == expected
     assert not math.isnan(window(300, 1000, since))
+
+
+NUMBERS = st.floats(0, 1e9)
+
+
+@given(NUMBERS, st.floats(1, 100), NUMBERS, st.sampled_from(["above", "below"]))
+def test_a_baseline_excuses_what_was_before_and_what_is_as_good_as_the_floor(before, factor, floor, direction):
+    alert = Limits(None, bound(before, factor, floor, direction), direction)
+    for value in (before, floor):
+        assert threshold(value, alert)[0] == PASS
+    worse = max(before * factor, floor) + 1 if direction == "above" else min(before / factor, floor) - 1
+    assert threshold(worse, alert)[0] == FAIL

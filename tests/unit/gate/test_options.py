@@ -99,6 +99,8 @@ def test_a_bomb_is_not_unpacked():
         web.unpack(gzip.compress(b"\0" * 50_000_000), "gzip", 1000)
     with pytest.raises(web.Refused, match="broken"):
         web.unpack(b"not gzip", "gzip", 1000)
+    with pytest.raises(web.Refused, match="ends too early"):
+        web.unpack(gzip.compress(b"status: UP" * 50)[:-20], "gzip", 1000)
 
 
 @pytest.mark.parametrize(
