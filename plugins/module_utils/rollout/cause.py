@@ -22,10 +22,12 @@ class Found(NamedTuple):
 
 
 PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}
-DENIED = re.compile(r"unauthori[sz]ed|access denied|denied:|forbidden|authentication required|\b40[13]\b", re.I)
+DENIED = re.compile(
+    r"unauthori[sz]ed|access denied|denied:|forbidden|authentication required|no basic auth|\b40[13]\b", re.I
+)
 ABSENT = re.compile(r"not ?found|manifest unknown|name unknown|no such image|does not exist|\b404\b", re.I)
 UNREACHABLE = re.compile(
-    r"timeout|timed out|i/o|refused|no such host|temporary failure|too ?many ?requests|\b(?:429|5\d\d)\b",
+    r"timeout|timed out|connection refused|no such host|temporary failure|too ?many ?requests|\b(?:429|5\d\d)\b",
     re.I,
 )
 CONFIG = re.compile(

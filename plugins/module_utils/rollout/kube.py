@@ -37,6 +37,9 @@ RECORD = "eazepay.ops/rollout"
 TOKEN = "eazepay.ops/restart-token"  # noqa: S105
 CAUSE = "kubernetes.io/change-cause"
 
+# How a kubelet answers for the log of a container that it has removed meanwhile: with status 200.
+NO_LOG = "unable to retrieve container logs"
+
 # All annotations of an object together may have 256 KiB.
 LARGEST_RECORD = 150_000
 ATTEMPTS = 8
@@ -108,7 +111,6 @@ class Kubernetes(Driver):
         return OpsError(verb, f"{what} in namespace {self.api.namespace}", error.message, remedy)
 
     def watch(self) -> None:
-        """Starts to follow all that verdicts are made of. Not needed for services that stay as they are."""
         if self.watching:
             return
         self.watching = True
@@ -346,6 +348,8 @@ class Kubernetes(Driver):
                 # Its status has moved since it was read, or a webhook only judges in earnest: nothing against it.
                 return None
             return self._error("patch", WORKLOADS[step.service.kind], error, step.service.workload).message
+        # What may not be watched must not be rolled.
+        self.watch()
         return None
 
     def _template(self, step: Step) -> Json:
@@ -527,15 +531,21 @@ class Kubernetes(Driver):
     def _logs(self, seen: Seen) -> List[Dict[str, str]]:
         logs: List[Dict[str, str]] = []
         for pod, container, previous in log_sources(seen)[:4]:
-            query = {"container": container, "tailLines": 20, "limitBytes": 16384, "previous": str(previous).lower()}
-            try:
-                text = self.api.text("GET", PODS.url(self.api.namespace, pod, "log"), query)
-            except ApiError as error:
-                text = f"(no log: {error.message})"
+            text = self._log(pod, container, previous)
+            if previous and text.startswith(NO_LOG):
+                # That one is gone already; what came after it has most likely said the same.
+                text = self._log(pod, container, False)
             if text.strip():
                 which = f"{pod}/{container}{' before its restart' if previous else ''}"
                 logs.append({"container": which, "text": text.strip()[-4000:]})
         return logs
+
+    def _log(self, pod: str, container: str, previous: bool) -> str:
+        query = {"container": container, "tailLines": 20, "limitBytes": 16384, "previous": str(previous).lower()}
+        try:
+            return self.api.text("GET", PODS.url(self.api.namespace, pod, "log"), query)
+        except ApiError as error:
+            return f"(no log: {error.message})"
 
     def close(self) -> None:
         self.watches.close()

@@ -132,9 +132,7 @@ def _examine(driver: Driver, steps: Plan, params: Mapping[str, Any], known: Sequ
 
 def _observed(driver: Driver, steps: Plan) -> Json:
     # Verdicts need more than the lists that plans are made of.
-    watch = getattr(driver, "watch", None)
-    if watch is not None:
-        watch()
+    driver.watch()
     services = []
     for step in steps.steps:
         verdict = driver.judge(step.name)

@@ -183,8 +183,11 @@ class Driver:
         return services
 
     def observe(self, services: Iterable[Service]) -> Dict[str, State]:
-        """How each service stands; an absent one has ``exists=False``. Starts watching them."""
+        """How each service stands; an absent one has ``exists=False``."""
         raise NotImplementedError
+
+    def watch(self) -> None:
+        """Looks at all that verdicts are made of, for verdicts on services that nothing is done to."""
 
     def history(self, service: Service) -> List[Revision]:
         """The states that the service can be put back to, newest first."""

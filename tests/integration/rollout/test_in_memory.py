@@ -87,6 +87,13 @@ def test_the_root_cause_and_all_put_back(cluster, rollout, tag, code, words):
     assert not again["changed"]
 
 
+def test_the_log_of_a_container_that_was_removed_meanwhile(cluster, rollout):
+    cluster.deployment("api")
+    cluster.no_previous_logs = True
+    result = rollout([service("api", "crash")])
+    assert "no database" in result["msg"]
+
+
 def test_a_quota_refusal(cluster, rollout):
     cluster.deployment("api")
     cluster.refuse_pods = 'pods "api" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2'

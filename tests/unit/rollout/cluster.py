@@ -56,6 +56,7 @@ class Cluster:
         self.refuse_pods = ""  # what a quota says
         self.delay = 0.05
         self.frozen = False
+        self.no_previous_logs = False
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
         self.ended = threading.Event()
@@ -322,6 +323,8 @@ class Cluster:
             if name not in self.objects[plural]:
                 raise Refused(404, f'{plural} "{name}" not found')
             if rest[1:] == ["log"]:
+                if self.no_previous_logs and query.get("previous") == "true":
+                    return "unable to retrieve container logs for docker://1"
                 return "starting\npassword=hunter22\nno database\n"
             if verb == "delete":
                 self.drop(plural, name)

@@ -125,6 +125,22 @@ CAUSES = [
         True,
     ),
     ({"waiting": {"reason": "ErrImagePull", "message": "dial tcp 1.2.3.4:443: i/o timeout"}}, "image_pull", False),
+    (
+        {
+            "waiting": {
+                "reason": "ErrImagePull",
+                "message": 'Head "https://r/v2/a/manifests/2": no basic auth credentials',
+            }
+        },
+        "image_unauthorised",
+        True,
+    ),
+    (
+        {"waiting": {"reason": "ErrImagePull", "message": "r/api/orders/refused:2: manifest unknown"}},
+        "image_not_found",
+        True,
+    ),
+    ({"waiting": {"reason": "ErrImagePull", "message": "dial tcp: connection refused"}}, "image_pull", False),
     ({"waiting": {"reason": "ErrImagePull", "message": "toomanyrequests: rate limit"}}, "image_pull", False),
     ({"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "a:2"'}}, "image_pull", False),
     ({"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "db" not found'}}, "config_missing", True),
