@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -54,5 +55,41 @@ def tiny(registry: str, version: str, fault: str = "") -> str:
             (folder / "Dockerfile").write_text(DOCKERFILE)
             argv = ["docker", "build", "--quiet", "--build-arg", f"VERSION={version}", "--build-arg", f"FAULT={fault}"]
             subprocess.run([*argv, "-t", image, scratch], check=True, capture_output=True, text=True)
+        subprocess.run(["docker", "push", "--quiet", image], check=True, capture_output=True, text=True)
+    return image
+
+
+TYPEORM = """\
+ARG BASE
+FROM ${BASE}
+COPY node /usr/local/bin/node
+COPY node_modules /app/node_modules
+COPY service /app/service
+WORKDIR /app/service
+"""
+
+
+def typeorm(sandbox: dict[str, str], service: Path) -> str:
+    """A release's image that holds a service's migrations and TypeORM to run them; made when missing."""
+    found = hashlib.sha256(TYPEORM.encode())
+    for file in sorted(path for path in service.rglob("*") if path.is_file()):
+        found.update(str(file.relative_to(service)).encode() + file.read_bytes())
+    image = f"{sandbox['REGISTRY']}/t/typeorm:{found.hexdigest()[:12]}"
+    with open(Path(tempfile.gettempdir()) / "eazepay-test-images.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        there = ["docker", "manifest", "inspect", "--insecure", image]
+        if subprocess.run(there, check=False, capture_output=True).returncode == 0:
+            return image
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            node = shutil.which("node")
+            assert node, "Node is missing: run `make sandbox-up`"
+            shutil.copy2(node, folder / "node")
+            shutil.copytree(Path(sandbox["SANDBOX_DIR"], "node_modules"), folder / "node_modules", symlinks=True)
+            shutil.copytree(service, folder / "service")
+            (folder / "Dockerfile").write_text(TYPEORM)
+            base = f"BASE={sandbox['REGISTRY']}/sandbox/base:1"
+            argv = ["docker", "build", "--quiet", "--build-arg", base, "-t", image, scratch]
+            subprocess.run(argv, check=True, capture_output=True, text=True)
         subprocess.run(["docker", "push", "--quiet", image], check=True, capture_output=True, text=True)
     return image

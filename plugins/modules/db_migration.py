@@ -49,7 +49,7 @@ options:
         type: str
         required: true
       chdir:
-        description: Folder in which the commands run; with O(services[].runner=docker), in the container.
+        description: Folder in which the commands run; with O(services[].runner) other than V(local), in the container.
         type: str
         aliases: [directory]
       tool:
@@ -92,18 +92,41 @@ options:
       environment:
         description: Variables for the commands, besides those that say where the database is (E(PGHOST) and so on).
         type: dict
+      secret_environment:
+        description: More of them whose values must not show. Neither these nor the others show in
+          what is quoted of a command's output.
+        type: dict
       runner:
-        description: Whether the commands run on this host, or in a container of O(services[].image).
+        description:
+          - Where the commands run. V(local) is O(services[].chdir) on this host.
+          - V(compose) is a one-off container of a Compose service, V(kubernetes) a Job made from a workload's pod
+            template. Both have the workload's image, or O(services[].image), and its volumes and environment.
+          - A Job is removed when its command succeeds, and kept when it fails.
         type: str
-        choices: [local, docker]
+        choices: [local, compose, kubernetes]
         default: local
       image:
-        description: The image, with O(services[].runner=docker).
+        description: The image that holds the migrations, as a release's own. The workload's present one by default.
         type: str
-      docker_args:
-        description: More arguments for C(docker run), such as V(--network=host).
-        type: list
-        elements: str
+      workload:
+        description: The Compose service or the Kubernetes workload. The service's name by default.
+        type: str
+      kind:
+        description: The kind of the Kubernetes workload.
+        type: str
+        choices: [Deployment, StatefulSet, DaemonSet]
+        default: Deployment
+      container:
+        description:
+          - The container of the Kubernetes workload whose image and environment serve. By default the only one, or
+            the one that is named like the workload or the service.
+        type: str
+      pass_login:
+        description:
+          - Whether the commands get this task's address, role and password of the server, in E(PGHOST), E(PGPORT),
+            E(PGUSER) and E(PGPASSWORD). By default only with O(services[].runner=local); a workload has its own.
+          - They never stand in a command line or in a Job; a Job gets them from a Secret that is gone after it.
+        type: bool
   point:
     description: For each service what was applied at the point to go back to, as this module returned it.
     type: dict
@@ -119,13 +142,58 @@ options:
     choices: [revert, restore]
     default: revert
   timeout:
-    description: Seconds after which a command is killed.
+    description: Seconds after which a command is killed, with O(services[].runner=kubernetes) its pod.
     type: float
     default: 1800
   max_parallel:
     description: How many databases are worked on at once.
     type: int
     default: 4
+  kubeconfig:
+    description:
+      - A kubeconfig file on the host that runs the module. E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG) and C(~/.kube/config)
+        are used otherwise, and the pod's own account where there is none of them.
+      - The account needs to read the workloads, to create, read, patch and delete Jobs, to create and delete Secrets,
+        and to read pods, their logs and, for better messages, events.
+    type: path
+  context:
+    description: The context of the kubeconfig. Its current one by default.
+    type: str
+  namespace:
+    description: The namespace of the workloads. The context's own by default.
+    type: str
+  compose:
+    description: The Compose project, for O(services[].runner=compose).
+    type: dict
+    suboptions:
+      project_src:
+        description: The project's folder.
+        type: path
+        required: true
+      project_name:
+        description: The project's name.
+        type: str
+      files:
+        description: The Compose files, relative to the folder.
+        type: list
+        elements: str
+        default: []
+      env_files:
+        description: Environment files for the interpolation, relative to the folder.
+        type: list
+        elements: str
+        default: []
+      profiles:
+        description: Profiles to enable.
+        type: list
+        elements: str
+        default: []
+      docker_host:
+        description: The engine's address.
+        type: str
+requirements:
+  - "kubernetes >= 12 (Python), for O(services[].runner=kubernetes)"
+  - "docker compose >= 2, for O(services[].runner=compose)"
 extends_documentation_fragment:
   - eazepay.ops.postgres
   - eazepay.ops.attributes
@@ -165,14 +233,16 @@ EXAMPLES = r"""
     point: {identity: [CreateUsers1735689600000]}
     backup_migrations: "{{ backed_up.backup.migrations }}"
 
-- name: Migrate with Alembic, in a container of the release's image
+- name: Migrate with Alembic, as a Job of the release's image
   eazepay.ops.db_migration:
     login_host: db.example.com
+    namespace: production
     services:
       - name: reports
         database: reports
         tool: alembic
-        runner: docker
+        runner: kubernetes
+        workload: reports-service
         image: registry.example.com/reports:v1.1.0
         chdir: /app
 """
@@ -211,6 +281,9 @@ services:
     pending_known:
       description: Whether that could be told without a change to the database.
       type: bool
+    output:
+      description: The last lines that the tool printed while it applied or reverted, without secrets and parameters.
+      type: str
     seconds:
       description: How long it took.
       type: float
@@ -263,9 +336,13 @@ SPEC: Dict[str, Any] = {
             "books": {"type": "str", "choices": ["list", "head"]},
             "pattern": {"type": "str"},
             "environment": {"type": "dict"},
-            "runner": {"type": "str", "choices": ["local", "docker"], "default": "local"},
+            "secret_environment": {"type": "dict", "no_log": True},
+            "runner": {"type": "str", "choices": ["local", "compose", "kubernetes"], "default": "local"},
             "image": {"type": "str"},
-            "docker_args": {"type": "list", "elements": "str"},
+            "workload": {"type": "str"},
+            "kind": {"type": "str", "choices": ["Deployment", "StatefulSet", "DaemonSet"], "default": "Deployment"},
+            "container": {"type": "str"},
+            "pass_login": {"type": "bool"},
         },
     },
     "point": {"type": "dict"},
@@ -273,6 +350,20 @@ SPEC: Dict[str, Any] = {
     "prefer": {"type": "str", "choices": ["revert", "restore"], "default": "revert"},
     "timeout": {"type": "float", "default": 1800},
     "max_parallel": {"type": "int", "default": 4},
+    "kubeconfig": {"type": "path"},
+    "context": {"type": "str"},
+    "namespace": {"type": "str"},
+    "compose": {
+        "type": "dict",
+        "options": {
+            "project_src": {"type": "path", "required": True},
+            "project_name": {"type": "str"},
+            "files": {**WORDS, "default": []},
+            "env_files": {**WORDS, "default": []},
+            "profiles": {**WORDS, "default": []},
+            "docker_host": {"type": "str"},
+        },
+    },
     **LOGIN_SPEC,
 }
 

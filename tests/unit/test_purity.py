@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOMAIN = Path(__file__).parents[2] / "plugins" / "module_utils"
-PURE = {"plan", "verdict", "judge", "retention", "paths", "cause", "order", "images", "rules", "lease", "checklist"}
+PURE = {"plan", "verdict", "judge", "retention", "paths", "cause", "order", "images", "rules", "lease", "checklist", "job"}
 IMPURE = {
     "boto3",
     "botocore",

@@ -17,9 +17,9 @@ from ..common.process import Finished
 from ..common.progress import Progress
 from ..common.redact import Redactor
 from ..postgres import catalog
-from ..postgres.server import Server, database_error, said
+from ..postgres.server import Server, database_error, rows, said
 from . import plan
-from .runners import RUNNERS
+from .runners import runner
 
 VERBS = {
     "present": "migrate",
@@ -27,6 +27,15 @@ VERBS = {
     "reverted": "revert the migrations of",
     "decided": "find the way back for",
 }
+
+# By this name the server shows the sessions of migration tools.
+APPLICATION = "eazepay.ops migration"
+SESSIONS = (
+    "SELECT pid, backend_start::timestamp(0)::text FROM pg_catalog.pg_stat_activity "
+    "WHERE datname = pg_catalog.current_database() AND application_name = %s ORDER BY backend_start"
+)
+# Seconds that the session of a command which has just ended may take to go.
+GONE = 5.0
 
 
 class Service:
@@ -39,49 +48,57 @@ class Service:
         self.given = given
         self.verb = server.verb
         self.progress = progress
-        self.redactor = Redactor([server.password or "", *(str(one) for one in (given["environment"] or {}).values())])
+        both = {**(given["environment"] or {}), **(given["secret_environment"] or {})}
+        self.variables = {name: str(value) for name, value in both.items()}
+        self.redactor = Redactor([server.password or "", *self.variables.values()])
         try:
             self.tool = plan.merged(given["tool"], given)
         except ValueError as error:
             raise InputError("services", f"{self.name}: {error}") from error
-        self.runner = RUNNERS[given["runner"]](given, params["timeout"])
-        if self.runner.problem():
-            raise self.error(self.runner.problem(), "Nothing was touched.")
+        self.runner = runner(given, params)
         self.before: List[str] = []
         self.after: List[str] = []
         self.pending: Optional[List[str]] = None
         self.way: Optional[plan.Way] = None
         self.restorable = False  # the backup is at the point
+        self.output = ""
         self.started = self.ended = time.monotonic()
 
     def error(self, cause: str, remedy: str = "") -> OpsError:
-        return OpsError(self.verb, f"service {self.name!r}", cause, remedy)
+        left = self.runner.left if hasattr(self, "runner") else ""
+        return OpsError(self.verb, f"service {self.name!r}", cause, " ".join(part for part in (remedy, left) if part))
 
     def said(self, finished: Finished, lines: int = 12) -> str:
         return plan.cause_of(self.redactor.text(finished.output), lines)
 
     def env(self) -> Dict[str, str]:
+        """The variables of a command. A workload's container has its own address, role and password."""
         server = self.server
+        # Whoever waits for a lock makes everybody behind wait, too.
         options = f"-c lock_timeout={int(server.lock_wait * 1000)}"
-        env = {"PGDATABASE": self.database, "PGOPTIONS": options}
-        # Node's driver takes libpq's default, to use TLS where it can, for an order to use it.
-        if server.ssl_mode not in ("prefer", "allow"):
-            env["PGSSLMODE"] = server.ssl_mode
-        for name, value in (
-            ("PGHOST", server.host),
-            ("PGPORT", server.port),
-            ("PGUSER", server.user),
-            ("PGPASSWORD", server.password),
-            ("PGSSLROOTCERT", server.ca_cert),
-        ):
-            if value is not None:
-                env[name] = str(value)
-        env.update({name: str(value) for name, value in (self.given["environment"] or {}).items()})
-        return env
+        env = {"PGDATABASE": self.database, "PGOPTIONS": options, "PGAPPNAME": APPLICATION}
+        login = self.given["pass_login"]
+        if login or (login is None and self.given["runner"] == "local"):
+            # Node's driver takes libpq's default, to use TLS where it can, for an order to use it.
+            if server.ssl_mode not in ("prefer", "allow"):
+                env["PGSSLMODE"] = server.ssl_mode
+            for name, value in (
+                ("PGHOST", server.host),
+                ("PGPORT", server.port),
+                ("PGUSER", server.user),
+                ("PGPASSWORD", server.password),
+                ("PGSSLROOTCERT", server.ca_cert),
+            ):
+                if value is not None:
+                    env[name] = str(value)
+        return {**env, **self.variables}
 
     def command(self, argv: List[str]) -> Finished:
         try:
-            return self.runner.run(argv, self.env())
+            finished: Finished = self.runner.run(argv, self.env())
+            if argv != self.tool.show:
+                self.output += self.redactor.text(finished.output) + "\n"
+            return finished
         except FileNotFoundError as error:
             raise self.error(f"there is no program {error.filename!r}", "Install it, or set commands.") from error
         except subprocess.TimeoutExpired as error:
@@ -130,6 +147,7 @@ class Service:
             raise self.error(refused, "Use the release that belongs to this database. Nothing was run.")
         if check or not self.pending:
             return
+        self.alone()
         todo = list(self.pending)
         self.progress.event(f"{self.name}: {len(todo)} migrations begin, the first is {todo[0]}")
         finished = self.command(self.tool.run)
@@ -148,6 +166,24 @@ class Service:
             raise self.error(f"{problem}; {self.said(finished, 5)}", remedy)
         self.progress.event(f"{self.name}: applied {', '.join(made)}")
 
+    def alone(self) -> None:
+        """Sees to it that no tool works in the database, as one does whose module was killed: it kept no lock.
+
+        :raises OpsError: one does.
+        """
+        deadline = time.monotonic() + GONE
+        with self.server.session(self.database) as connection:
+            while True:
+                found = rows(connection, SESSIONS, APPLICATION)
+                if not found:
+                    return
+                if time.monotonic() >= deadline:
+                    raise self.error(
+                        "another migration is under way: process {} of the server, since {}".format(*found[0]),
+                        "Wait until it is done. Nothing was run.",
+                    )
+                time.sleep(0.2)
+
     def revert(self, point: List[str], check: bool) -> None:
         known = self.look(readonly=True)
         try:
@@ -164,9 +200,12 @@ class Service:
         if check:
             self.after = [name for name in self.before if name not in todo]
             return
+        self.alone()
         for name in todo:
             before = self.after
             finished = self.command(self.tool.revert)
+            if finished.rc and self.tool.bare and plan.needs_no_transaction(finished.output):
+                finished = self.command([*self.tool.revert, *self.tool.bare])
             self.after = self.applied(known)
             if finished.rc:
                 raise self.error(f"reverting {name} ended with {finished.rc}: {self.said(finished)}")
@@ -204,6 +243,7 @@ class Service:
             "reverted": [name for name in self.before[::-1] if name not in self.after],
             "pending": self.pending or [],
             "pending_known": self.pending is not None,
+            "output": plan.last_lines(self.output),
             "seconds": round(self.ended - self.started, 3),
         }
 

@@ -38,6 +38,7 @@ class Tool(NamedTuple):
     newest_first: bool
     books: str
     show_writes: bool  # showing makes the table when it is missing
+    bare: List[str]  # what ``revert`` takes to work without a transaction
 
 
 TOOLS = {
@@ -52,6 +53,7 @@ TOOLS = {
         newest_first=False,
         books="list",
         show_writes=True,
+        bare=["--", "-t", "none"],
     ),
     "alembic": Tool(
         run=["alembic", "upgrade", "head"],
@@ -64,15 +66,22 @@ TOOLS = {
         newest_first=True,
         books="head",
         show_writes=False,
+        bare=[],
     ),
-    "command": Tool([], [], [], "", "", "", r"^(\S+)\s*$", False, "list", False),
+    "command": Tool([], [], [], "", "", "", r"^(\S+)\s*$", False, "list", False, []),
 }
 # Tools colour what they print where they believe that a person looks on, under CI=true for one.
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 CLASS = re.compile(r"\bclass\s+([A-Za-z_$][\w$]*\d{13})\b")
 TELLING = re.compile(r"\b(error|exception)\b *:|\bfailed\b|does not exist", re.I)
+# As PostgreSQL says it of CREATE INDEX CONCURRENTLY and others.
+TRANSACTION = re.compile(r"cannot run inside a transaction block|cannot be executed from a function", re.I)
 STACK = re.compile(r"^\s+at .+:\d+:\d+\)?\n?", re.M)
 PARAMETERS = re.compile(r"(--\s*PARAMETERS:|\[?parameters:).*", re.I)
+# The same as Node prints it when it does not fit in a line: up to the bracket that stands where the name stands.
+LIST = re.compile(r"^( *)(parameters:) \[\n(?:.*\n)*?\1\]", re.I | re.M)
+# What PostgreSQL says of a row that breaks a constraint.
+ROWS = re.compile(r"(Key \([^()]*\)=|Failing row contains )\(.*\)", re.I)
 
 
 def known_names(tool: Tool, output: str) -> List[str]:
@@ -217,10 +226,25 @@ def since(records: Sequence[Dict[str, Any]], release: str) -> Dict[str, Any]:
     return found
 
 
+def needs_no_transaction(output: str) -> bool:
+    """Whether a revert failed because it ran in a transaction, which then has undone all of it.
+
+    TypeORM takes no notice of a migration's own ``transaction = false`` when it reverts.
+    """
+    return bool(TRANSACTION.search(output))
+
+
 def quiet(output: str) -> str:
     """A tool's output without the parameters of its queries, which are people's data, and without stack traces."""
     output = STACK.sub("", output)
+    output = ROWS.sub(lambda match: match.group(1) + "(********)", output)
+    output = LIST.sub(lambda match: match.group(2), output)
     return PARAMETERS.sub(lambda match: match.group(1) + " ********", output)
+
+
+def last_lines(output: str, lines: int = 100) -> str:
+    """The end of an output, for a result."""
+    return "\n".join(quiet(ANSI.sub("", output)).strip().splitlines()[-lines:])
 
 
 def cause_of(output: str, lines: int = 12) -> str:
@@ -237,6 +261,8 @@ def merged(tool: str, given: Dict[str, Any]) -> Tool:
     for option, field in (("table", "table"), ("column", "column"), ("order_by", "order"), ("pattern", "pattern")):
         if given.get(option):
             changes[field] = given[option]
+    if "revert" in changes:
+        changes["bare"] = []
     if given.get("books"):
         changes["books"] = given["books"]
     result = TOOLS[tool]._replace(**changes)

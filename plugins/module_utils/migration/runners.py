@@ -2,17 +2,26 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Where a migration tool runs: in a checkout on this host, or in a container of the release's image."""
+"""Where a migration tool runs: in a checkout on this host, or in a container of the release's image.
+
+A runner is made from a service's options and the module's. Its ``run`` takes a command and variables and gives how it
+ended, ``sources`` the text of the files that may hold migrations, where they can be seen, and ``left`` says what a
+failure left behind for people to look at.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from ..common.errors import InputError
 from ..common.process import Finished, run
+from ..rollout.compose_project import Project
 
 SKIPPED = {"node_modules", ".git"}
 
@@ -20,12 +29,12 @@ SKIPPED = {"node_modules", ".git"}
 class Local:
     """In a folder of this host."""
 
-    def __init__(self, service: Dict[str, Any], timeout: float) -> None:
+    def __init__(self, service: Dict[str, Any], params: Dict[str, Any]) -> None:
         self.folder = service["chdir"]
-        self.timeout = timeout
-
-    def problem(self) -> str:
-        return "" if os.path.isdir(self.folder or "") else f"there is no folder {self.folder!r}"
+        self.timeout = params["timeout"]
+        self.left = ""
+        if not os.path.isdir(self.folder or ""):
+            raise InputError("chdir", f"service {service['name']!r}: there is no folder {self.folder!r}")
 
     def run(self, argv: List[str], env: Dict[str, str]) -> Finished:
         return run(argv, self.timeout, env=env, cwd=self.folder)
@@ -41,36 +50,61 @@ class Local:
         return found
 
 
-class Docker:
-    """In a container of its own, gone afterwards. The environment is named on the command line, and not its values."""
+class Compose:
+    """In a container of its own, beside those of the Compose service: its networks, volumes and environment."""
 
-    def __init__(self, service: Dict[str, Any], timeout: float) -> None:
+    def __init__(self, service: Dict[str, Any], params: Dict[str, Any]) -> None:
+        given = params["compose"]
+        if not given:
+            raise InputError(
+                "compose", f"service {service['name']!r} runs in a Compose container, and no project is given"
+            )
+        self.project = Project(
+            given["project_src"], given["project_name"], given["files"], given["env_files"], given["profiles"],
+            given["docker_host"],
+        )  # fmt: skip
+        self.service = service["workload"] or service["name"]
+        self.project.read()
+        if self.service not in self.project.services:
+            raise InputError("workload", f"the Compose project has no service {self.service!r}")
         self.image = service["image"]
         self.folder = service["chdir"]
-        self.arguments = service["docker_args"] or []
-        self.name = service["name"]
-        self.timeout = timeout
-
-    def problem(self) -> str:
-        return "" if self.image else "the runner docker needs an image"
+        self.timeout = params["timeout"]
+        self.left = ""
 
     def run(self, argv: List[str], env: Dict[str, str]) -> Finished:
         name = f"ops-migration-{secrets.token_hex(6)}"
-        command = ["docker", "run", "--rm", "--init", "--name", name, "--label", f"eazepay.ops.migration={self.name}"]
-        for variable in env:
-            command += ["--env", variable]
-        command += ["--workdir", self.folder] if self.folder else []
+        # Under names of their own: Compose fills the project's files in from the same environment.
+        values = {f"OPS_MIGRATION_{key}": value for key, value in env.items()}
+        override: Dict[str, Any] = {"environment": {key: f"${{OPS_MIGRATION_{key}}}" for key in env}}
+        if self.image:
+            override["image"] = self.image
+        words = ["run", "--rm", "--no-deps", "-T", "--name", name, "--label", f"eazepay.ops.migration={self.service}"]
+        words += ["--workdir", self.folder] if self.folder else []
         # The first word of the command replaces the image's own entry point.
-        command += [*self.arguments, "--entrypoint", argv[0], self.image, *argv[1:]]
-        try:
-            return run(command, self.timeout, env=env)
-        except BaseException:
-            # The client's end does not end the container.
-            subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True, timeout=60)
-            raise
+        words += ["--entrypoint", argv[0], self.service, *argv[1:]]
+        with tempfile.TemporaryDirectory(prefix="ops-migration-") as scratch:
+            file = os.path.join(scratch, "override.json")
+            Path(file).write_text(json.dumps({"services": {self.service: override}}))
+            command = ["docker", *self.project.argv("--file", file, *words)]
+            try:
+                return run(command, self.timeout, env={**self.project.env, **values}, cwd=self.project.folder)
+            except BaseException:
+                # The client's end does not end the container.
+                remove = ["docker", "rm", "--force", name]
+                subprocess.run(
+                    remove, check=False, capture_output=True, timeout=60, env={**os.environ, **self.project.env}
+                )
+                raise
 
     def sources(self) -> Optional[List[str]]:
         return None
 
 
-RUNNERS: Dict[str, Any] = {"local": Local, "docker": Docker}
+def runner(service: Dict[str, Any], params: Dict[str, Any]) -> Any:
+    """The runner that a service asks for."""
+    if service["runner"] == "kubernetes":
+        from .kube import Kubernetes
+
+        return Kubernetes(service, params)
+    return {"local": Local, "compose": Compose}[service["runner"]](service, params)

@@ -206,19 +206,3 @@ def test_any_command_and_a_tool_that_lies(pg, tmp_path):
     assert reverted["services"][0]["reverted"] == ["one"], reverted
     missing = migrate(pg, {**service, "commands": {**service["commands"], "show": ["no-such-program"]}})
     assert missing["failed"] and "'no-such-program'" in missing["msg"]
-
-
-def test_in_a_container_of_its_own(sandbox, pg):
-    """The image has Python and psycopg2; the tool comes as an argument."""
-    pg.run("DROP DATABASE IF EXISTS m_docker WITH (FORCE)")
-    pg.run("CREATE DATABASE m_docker")
-    tool = ["python3", "-c", TOOL]
-    service: dict = {
-        "name": "d", "database": "m_docker", "runner": "docker", "tool": "command", "chdir": "/tmp",
-        "image": f"{sandbox['REGISTRY']}/sandbox/base:1", "docker_args": ["--network=host"],
-        "table": "books", "column": "name", "order_by": "n",
-        "commands": {"run": [*tool, "run"], "show": ["echo", "one"], "revert": [*tool, "revert"]},
-    }  # fmt: skip
-    result = migrate(pg, service)
-    assert not result["failed"] and result["services"][0]["applied"] == ["one"], result
-    assert not migrate(pg, service)["changed"]

@@ -78,6 +78,20 @@ def test_no_parameters_and_no_stack_in_messages():
     )
     assert "Ann" not in plan.quiet(output) and "b.js" not in plan.quiet(output)
     assert plan.cause_of(output).endswith("error: no")
+    # As Node prints an error whose parameters do not fit in a line, and as PostgreSQL explains one.
+    printed = (
+        "  parameters: [\n    [ 'Cleo' ],\n    [\n      'Ann]'\n    ],\n    'Bob'\n  ],\n"
+        "  detail: 'Key (phone)=(+2547) already exists.',\n  code: '23505'"
+    )
+    quiet = plan.quiet(printed)
+    assert (
+        not any(word in quiet for word in ("Ann", "Bob", "Cleo", "+2547"))
+        and "Key (phone)" in quiet
+        and "23505" in quiet
+    )
+    assert "Ann" not in plan.quiet('-- PARAMETERS: ["x]Ann"]')
+    assert "Ann" not in plan.quiet("DETAIL: Failing row contains (1, Ann, (x)).")
+    assert plan.last_lines("\x1b[1mone\x1b[0m\ntwo\n", 1) == "two"
     assert plan.cause_of("one\ntwo\n") == "one; two" and plan.cause_of("") == "it said nothing"
 
 
