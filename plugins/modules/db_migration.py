@@ -31,8 +31,10 @@ options:
       - V(decided) only says how each database gets back to O(point), by the tables in which the tools keep their books.
         It is reverted if the code can, restored if only O(backup_migrations) leads there, or left alone if it is there
         already.
+      - V(rehearsed) restores O(manifest) into copies beside the live databases, runs, reverts and runs there what is
+        pending, tells how long that took and what it locked, and drops the copies whatever happens.
     type: str
-    choices: [present, shown, reverted, decided]
+    choices: [present, shown, reverted, decided, rehearsed]
     default: present
   services:
     description: The services. Those of different databases are worked on at once, those of one in this order.
@@ -136,6 +138,13 @@ options:
         returned it.
       - Without it no database is to be restored.
     type: dict
+  manifest:
+    description: With O(state=rehearsed), the manifest of the backup, or its folder.
+    type: path
+  jobs:
+    description: With O(state=rehearsed), how many processes restore a database at once.
+    type: int
+    default: 2
   prefer:
     description: With O(state=decided), which way to take where both lead to O(point). Reverting loses no rows.
     type: str
@@ -292,6 +301,33 @@ point:
   returned: always
   type: dict
   sample: {identity: [CreateUsers1735689600000]}
+rehearsals:
+  description: What was pending and how it went on copies. Empty when nothing was pending.
+  returned: when rehearsed
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The service.
+      type: str
+    database:
+      description: Its database.
+      type: str
+    migrations:
+      description: What was applied, reverted and applied again.
+      type: list
+    run:
+      description:
+        - How applying went. C(seconds), and C(locks) that keep others from reading or writing, each with its
+          C(relation), C(mode) and C(seconds), the longest first. They are looked at every 10 ms.
+      type: dict
+      sample: {seconds: 2.1, locks: [{relation: public.users, mode: AccessExclusiveLock, seconds: 0.31}]}
+    revert:
+      description: How reverting went, likewise.
+      type: dict
+    again:
+      description: How applying again went, likewise.
+      type: dict
 ways:
   description: How each database gets back to the point.
   returned: when decided
@@ -319,7 +355,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import
 
 WORDS = {"type": "list", "elements": "str"}
 SPEC: Dict[str, Any] = {
-    "state": {"type": "str", "choices": ["present", "shown", "reverted", "decided"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "shown", "reverted", "decided", "rehearsed"], "default": "present"},
     "services": {
         "type": "list",
         "elements": "dict",
@@ -347,6 +383,8 @@ SPEC: Dict[str, Any] = {
     },
     "point": {"type": "dict"},
     "backup_migrations": {"type": "dict"},
+    "manifest": {"type": "path"},
+    "jobs": {"type": "int", "default": 2},
     "prefer": {"type": "str", "choices": ["revert", "restore"], "default": "revert"},
     "timeout": {"type": "float", "default": 1800},
     "max_parallel": {"type": "int", "default": 4},
@@ -371,7 +409,11 @@ SPEC: Dict[str, Any] = {
 def main() -> None:
     module = AnsibleModule(
         argument_spec=SPEC,
-        required_if=[("state", "reverted", ("point",)), ("state", "decided", ("point",))],
+        required_if=[
+            ("state", "reverted", ("point",)),
+            ("state", "decided", ("point",)),
+            ("state", "rehearsed", ("manifest",)),
+        ],
         supports_check_mode=True,
     )
 

@@ -18,7 +18,9 @@ from ..common.progress import Progress
 from ..common.redact import Redactor
 from ..postgres import catalog
 from ..postgres.server import Server, database_error, rows, said
+from ..restore.copies import copies
 from . import plan
+from .rehearsal import rehearsal, sealed
 from .runners import runner
 
 VERBS = {
@@ -26,6 +28,7 @@ VERBS = {
     "shown": "show the migrations of",
     "reverted": "revert the migrations of",
     "decided": "find the way back for",
+    "rehearsed": "rehearse the migrations of",
 }
 
 # By this name the server shows the sessions of migration tools.
@@ -263,6 +266,8 @@ def migrate(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     by_database: Dict[str, List[Service]] = {}
     for service in services:
         by_database.setdefault(service.database, []).append(service)
+    if state == "rehearsed":
+        return rehearse(server, services, params, progress, check)
     backups = params["backup_migrations"] or {}
 
     def act(service: Service) -> None:
@@ -304,6 +309,39 @@ def migrate(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     if state == "decided":
         result["ways"] = [decision(database, group) for database, group in by_database.items()]
     return result
+
+
+def rehearse(
+    server: Server, services: List[Service], params: Dict[str, Any], progress: Progress, check: bool
+) -> Dict[str, Any]:
+    """Runs, reverts and runs what is pending on copies from a backup. The live databases stay as they are."""
+    for service in services:
+        service.look(readonly=True)
+        refused = plan.refusal(None if service.pending is None else [*service.before, *service.pending], service.before)
+        if refused:
+            raise service.error(refused, "Nothing was run.")
+    todo = [one for one in services if one.pending is None or one.pending]
+    found = []
+    if todo and not check:
+        names = list(dict.fromkeys(one.database for one in todo))
+        with server.locked(names) as connection, copies(server, connection, params, names, progress) as made:
+            for service in todo:
+                given = {**service.given, "database": made[service.database]}
+                on_copy = Service(server, given, params, progress)
+                with sealed(service):
+                    try:
+                        result = rehearsal(on_copy)
+                    except OpsError as error:
+                        remedy = "It was a copy: the live database was not touched."
+                        raise OpsError(error.verb, error.object, error.cause, remedy) from error
+                found.append({"name": service.name, "database": service.database, **result})
+                progress.event(f"{service.name}: rehearsed, {plan.summary(result)}")
+    return {
+        "changed": False,
+        "services": [service.result() for service in services],
+        "point": {service.name: service.before for service in services},
+        "rehearsals": found,
+    }
 
 
 def decision(database: str, group: List[Service]) -> Dict[str, Any]:

@@ -226,6 +226,15 @@ def since(records: Sequence[Dict[str, Any]], release: str) -> Dict[str, Any]:
     return found
 
 
+def summary(rehearsed: Dict[str, Any]) -> str:
+    """One line about a rehearsal."""
+    if not rehearsed["migrations"]:
+        return "nothing was pending"
+    words = [f"{word} {rehearsed[word]['seconds']:.1f} s" for word in ("run", "revert", "again")]
+    locks = [f"{one['relation']} {one['mode']} {one['seconds']:.2f} s" for one in rehearsed["run"]["locks"][:3]]
+    return f"{', '.join(words)}; locked: {', '.join(locks) or 'nothing that was seen'}"
+
+
 def needs_no_transaction(output: str) -> bool:
     """Whether a revert failed because it ran in a transaction, which then has undone all of it.
 

@@ -189,10 +189,15 @@ def extent(connection: Any) -> Tuple[int, int]:
     return int(sum(row[3] for row in tables) + large), len(tables)
 
 
+def qualified(table: str) -> str:
+    """A table's name, with or without its schema, as SQL wants it quoted."""
+    schema, _dot, name = table.rpartition(".")
+    return f"{ident(schema)}.{ident(name)}" if schema else ident(name)
+
+
 def applied(connection: Any, table: str, column: str, order: str) -> Optional[List[str]]:
     """The names in a tool's migrations table, oldest first; None when there is no such table."""
-    schema, _dot, name = table.rpartition(".")
-    where = f"{ident(schema)}.{ident(name)}" if schema else ident(name)
+    where = qualified(table)
     if scalar(connection, "SELECT pg_catalog.to_regclass(%s)", where) is None:
         return None
     found = rows(connection, f"SELECT {ident(column)}::text FROM {where} ORDER BY {ident(order)}")  # noqa: S608
