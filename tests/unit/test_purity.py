@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 DOMAIN = Path(__file__).parents[2] / "plugins" / "module_utils"
-PURE = {"plan", "verdict", "judge", "retention", "paths", "cause", "order", "images", "rules", "lease", "checklist", "job"}
+PURE = {"plan", "verdict", "judge", "retention", "paths", "cause", "order", "images", "rules", "lease", "job"} | {
+    "checklist"
+}
 IMPURE = {
     "boto3",
     "botocore",
