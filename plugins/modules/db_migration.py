@@ -141,6 +141,9 @@ options:
   manifest:
     description: With O(state=rehearsed), the manifest of the backup, or its folder.
     type: path
+  age_identity:
+    description: With O(state=rehearsed), file of the age identity that reads an encrypted backup.
+    type: path
   jobs:
     description: With O(state=rehearsed), how many processes restore a database at once.
     type: int
@@ -205,6 +208,7 @@ requirements:
   - "docker compose >= 2, for O(services[].runner=compose)"
 extends_documentation_fragment:
   - eazepay.ops.postgres
+  - eazepay.ops.aws
   - eazepay.ops.attributes
   - eazepay.ops.attributes.progress
 """
@@ -349,6 +353,7 @@ ways:
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import AWS_SPEC, secrets
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.migration.migrate import migrate
 from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import LOGIN_SPEC
@@ -385,6 +390,7 @@ SPEC: Dict[str, Any] = {
     "backup_migrations": {"type": "dict"},
     "manifest": {"type": "path"},
     "jobs": {"type": "int", "default": 2},
+    "age_identity": {"type": "path"},
     "prefer": {"type": "str", "choices": ["revert", "restore"], "default": "revert"},
     "timeout": {"type": "float", "default": 1800},
     "max_parallel": {"type": "int", "default": 4},
@@ -403,6 +409,7 @@ SPEC: Dict[str, Any] = {
         },
     },
     **LOGIN_SPEC,
+    **AWS_SPEC,
 }
 
 
@@ -423,7 +430,7 @@ def main() -> None:
             result.pop("diff", None)
         return result
 
-    run(module, work, [module.params["login_password"]])
+    run(module, work, [module.params["login_password"], *secrets(module.params)])
 
 
 if __name__ == "__main__":

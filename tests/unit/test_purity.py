@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 DOMAIN = Path(__file__).parents[2] / "plugins" / "module_utils"
-PURE = {"plan", "verdict", "judge", "retention", "paths", "cause", "order", "images", "rules", "lease", "job"} | {
-    "checklist"
-}
+PURE = {
+    "cause", "checklist", "images", "job", "judge", "lease", "order", "paths", "plan", "retention", "rules", "verdict",
+}  # fmt: skip
 IMPURE = {
     "boto3",
     "botocore",
