@@ -134,7 +134,10 @@ def test_a_release_that_fails_its_smoke_test_is_put_back_with_its_portals(deploy
         "service": "identity",
         "steps": [{"name": "look", "path": "/health", "status": [418]}],
     }
-    nowhere = {"mail": {"host": "127.0.0.1", "port": 1, "sender": "a@eazepay.test"}, "slack": {"secret": "eazepay/local/jwt"}}
+    nowhere = {
+        "mail": {"host": "127.0.0.1", "port": 1, "sender": "a@eazepay.test"},
+        "slack": {"secret": "eazepay/local/jwt"},
+    }
     with Traffic(sandbox["COMPOSE_EDGE_URL"], hosts()) as traffic:
         traffic.await_sent(20)
         done = deploy("v1.2.0-slow", eazepay_flows=[flow], eazepay_slos={}, eazepay_notifications=nowhere)
