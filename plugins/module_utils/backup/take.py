@@ -398,7 +398,13 @@ class Backups:
                     self.server, connection, dump, restore, self.params["jobs"], self.progress
                 ):
                     pass
-        self.store.mark(manifest["id"], manifest, level)
+        try:
+            self.store.mark(manifest["id"], manifest, level)
+        except OSError as error:
+            raise self.store.error(
+                f"backup {manifest['id']} is whole, but that it was verified cannot be noted: {error.strerror}",
+                "Make room, then verify it again with state=verified. No earlier backup was touched.",
+            ) from error
 
     # Pruning
 

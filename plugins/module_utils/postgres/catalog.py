@@ -182,6 +182,18 @@ def contents(connection: Any, exact: bool = True) -> Dict[str, Any]:
     }
 
 
+def analyzable(connection: Any) -> List[str]:
+    """The quoted names of all tables that have statistics, the catalogue's included, the largest first."""
+    found = rows(
+        connection,
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'pg_toast' "
+        "ORDER BY pg_catalog.pg_relation_size(c.oid) DESC",
+    )
+    return [f"{ident(schema)}.{ident(table)}" for schema, table in found]
+
+
 def extent(connection: Any) -> Tuple[int, int]:
     """Bytes of all tables without their indexes, what a plain dump takes more or less, and how many they are."""
     large = scalar(connection, "SELECT pg_catalog.pg_table_size('pg_catalog.pg_largeobject')")

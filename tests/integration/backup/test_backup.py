@@ -162,24 +162,6 @@ def test_a_full_disk_harms_no_earlier_backup(pg, tmp_path):
         subprocess.run(["umount", str(dest)], check=True)
 
 
-def test_killed_at_any_moment_nothing_half_made_looks_whole(pg, tmp_path):
-    pg.make("t_kill", rows=2000)
-    backup(pg, tmp_path, databases=["t_kill"], release="v0")
-    first = whole(tmp_path)
-    chance = random.Random(11)
-    for round_ in range(10):
-        process = start_module(
-            "pg_backup", dest=str(tmp_path), databases=["t_kill"], max_age="0", lock_timeout=60, **pg.login
-        )
-        time.sleep(chance.uniform(0.25, 0.9))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert first <= whole(tmp_path), round_
-    result = backup(pg, tmp_path, databases=["t_kill"], max_age="0", lock_timeout=60)
-    assert not result["failed"], result
-    assert first <= whole(tmp_path) and not leftovers(tmp_path)
-
-
 def blocked_dump(pg, tmp_path, name, **arguments):
     """A backup that waits for a table that the given connection has locked, and that connection."""
     pg.make(name, rows=5)

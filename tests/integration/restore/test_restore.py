@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.modules import run_module, start_module
+from tests.modules import run_module
 from tests.postgres import PASSWORD, server
 
 
@@ -250,22 +248,3 @@ def test_another_name_beside_the_live_one(tmp_path):
     absent = restore(pg, manifest=manifest, databases=["r_other"])
     assert absent["failed"] and "'r_other'" in absent["msg"]
     drop_ours(pg, "r_named")
-
-
-def test_killed_at_any_moment_the_next_run_completes_it(tmp_path):
-    pg = server(15)
-    drop_ours(pg, "r_kill")
-    pg.make("r_kill", rows=500)
-    manifest = backup(pg, tmp_path, "r_kill")
-    pg.run("DELETE FROM volatile WHERE i > 5", "r_kill")
-    chance = random.Random(7)
-    for _round in range(6):
-        process = start_module("pg_restore", manifest=manifest, force=True, lock_timeout=60, **pg.login)
-        time.sleep(chance.uniform(0.25, 0.8))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    result = restore(pg, manifest=manifest, force=True, lock_timeout=60)
-    assert not result["failed"], result
-    assert pg.run("SELECT count(*) FROM volatile", "r_kill") == [(10,)]
-    assert not [name for name in pg.databases() if "_side_" in name]
-    drop_ours(pg, "r_kill")

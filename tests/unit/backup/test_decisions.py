@@ -1,5 +1,7 @@
 """Which backups serve again, which stay, and what a changed manifest is worth."""
 
+from datetime import datetime, timezone
+
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.backup.manifest import (
     Backup,
@@ -9,7 +11,17 @@ from ansible_collections.eazepay.ops.plugins.module_utils.backup.manifest import
     verified_level,
     verified_text,
 )
-from ansible_collections.eazepay.ops.plugins.module_utils.backup.plan import reusable, seconds, slug, space_needed
+from ansible_collections.eazepay.ops.plugins.module_utils.backup.plan import (
+    filters_of,
+    part_size,
+    place_of,
+    remaining,
+    reusable,
+    seconds,
+    slug,
+    space_needed,
+    streamed,
+)
 from ansible_collections.eazepay.ops.plugins.module_utils.backup.retention import fates
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +83,34 @@ def test_grandfather_father_son():
     daily = [backup(f"{day:03}", day * DAY) for day in range(100)]
     kept = [fate.id for fate in fates(daily, {"daily": 3, "weekly": 2, "monthly": 2}, NOW) if fate.keep]
     assert kept[:3] == ["000", "001", "002"] and 4 <= len(kept) <= 7
+
+
+@given(backups, rules)
+def test_each_rule_of_gfs_keeps_the_newest_of_each_of_its_periods(all_, keep):
+    """Counted another way: day by day, week by week, from the newest verified backup back."""
+    kept = {fate.id for fate in fates(all_, keep, NOW) if fate.keep}
+    spelled = {"daily": "%Y-%m-%d", "weekly": "%G-%V", "monthly": "%Y-%m", "yearly": "%Y"}
+    for group in {one.set for one in all_}:
+        verified = [one for one in all_ if one.set == group and one.verified and not one.broken]
+        verified.sort(key=lambda one: (one.created, one.id))
+        for rule, spelling in spelled.items():
+            newest = {}
+            for one in verified:
+                newest[datetime.fromtimestamp(one.created, timezone.utc).strftime(spelling)] = one.id
+            for period in sorted(newest, reverse=True)[: keep.get(rule, 0)]:
+                assert newest[period] in kept
+
+
+@given(backups, rules, st.sampled_from([[], ["v1"], ["v1", "v2"]]))
+def test_what_goes_is_kept_by_nothing_and_says_why(all_, keep, open_releases):
+    by_id = {one.id: one for one in all_}
+    for fate in fates(all_, keep, NOW, open_releases):
+        one = by_id[fate.id]
+        assert fate.reason
+        if not fate.keep:
+            assert not one.broken and one.release not in open_releases and any(keep.values())
+            rivals = [other for other in all_ if other.set == one.set and other.verified and not other.broken]
+            assert any((other.created, other.id) > (one.created, one.id) or not one.verified for other in rivals)
 
 
 def test_unverified_ones_neither_count_nor_outlive_a_newer_verified_one():
@@ -138,6 +178,63 @@ def test_files_that_differ():
     found = {"a": {"bytes": 2, "sha256": "x"}, "b": {"bytes": 1, "sha256": "z"}, "c": {"bytes": 0, "sha256": ""}}
     assert [line.split(" ")[0] for line in differing(whole, found)] == ["a", "b", "c"]
     assert differing(whole, {}) == ["a is missing", "b is missing"]
+
+
+@given(st.integers(0, 40 << 40))
+def test_parts_are_few_enough_for_s3_and_small_enough_for_memory(expected):
+    part = part_size(expected)
+    assert part * 10_000 >= expected * 2 and part >= 5 << 20
+    assert expected > 40 << 30 or part == 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("format", "bucket", "encrypted", "stream"),
+    [
+        ("auto", False, False, False),
+        ("directory", False, False, False),
+        ("custom", False, False, True),
+        ("auto", True, False, True),
+        ("auto", False, True, True),
+        ("directory", True, False, None),
+        ("directory", False, True, None),
+    ],
+)
+def test_where_a_dump_is_one_stream(format, bucket, encrypted, stream):
+    if stream is None:
+        with pytest.raises(ValueError):
+            streamed(format, bucket, encrypted)
+    else:
+        assert streamed(format, bucket, encrypted) is stream
+
+
+def test_filters():
+    assert filters_of(True, "0", "auto", True, ["age1x"]) == ["zstd", "age"]
+    assert filters_of(True, "zstd:1", "auto", True, []) == []
+    assert filters_of(True, "0", "0", True, []) == []
+    assert filters_of(True, "0", "auto", False, []) == []
+    assert filters_of(False, "0", "auto", True, []) == []
+
+
+@pytest.mark.parametrize(
+    ("manifest", "place"),
+    [
+        ("/b/x/manifest.json", ("/b", "x")),
+        ("/b/x/", ("/b", "x")),
+        ("/x", ("/", "x")),
+        ("x", (".", "x")),
+        ("s3://b/p/x/manifest.json", ("s3://b/p", "x")),
+        ("s3://b/x", ("s3://b", "x")),
+    ],
+)
+def test_places(manifest, place):
+    assert place_of(manifest) == place
+
+
+def test_what_remains():
+    assert remaining(10, 0.5, 0, 0) == ", about 10 s left"
+    assert remaining(10, 0.1, 4, 4) == ", about 3 s left"
+    assert remaining(10, 0.0, 0, 4) == ""
+    assert remaining(10, 2.0, 4, 4) == ", about 0 s left"
 
 
 def test_small_things():
