@@ -187,8 +187,8 @@ options:
     default: {}
   preflight:
     description:
-      - Look for missing Secrets, ConfigMaps, keys and service accounts, and for exhausted quotas, before anything is
-        touched.
+      - Look for missing Secrets, ConfigMaps, keys, volume claims and service accounts, and for exhausted quotas, before
+        anything is touched.
       - The server's dry run is made in any case.
     type: bool
     default: true
