@@ -214,12 +214,14 @@ class Engine:
         track.touched, track.phase, track.began = True, ROLLING, self.clock()
         self.order.append(track.name)
         self.progress.event(f"{track.name}: {track.step.reason}", service=track.name, state=ROLLING)
-        if track.step.acts:
-            try:
+        try:
+            if track.step.acts:
                 track.written = self.driver.apply(track.step)
-            except OpsError as error:
-                self._fail(track, Cause("refused", error.cause))
-                return
+            else:
+                self.driver.adopt(track.step)
+        except OpsError as error:
+            self._fail(track, Cause("refused", error.cause))
+            return
         self._look(track)
         self._weigh()
 

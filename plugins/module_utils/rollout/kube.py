@@ -444,14 +444,24 @@ class Kubernetes(Driver):
         self.returning.discard(step.name)
         self.intended[step.name] = fingerprint(self._template(step))
         self._mark_events(step.name)
-        seen = self.seen(step.name)
-        if seen is not None and step.service.kind == "StatefulSet":
-            self.stuck[step.name] = {pod["metadata"]["uid"] for pod in broken_pods(seen, "")}
+        self._note_stuck(step)
         written = self._write(
             step, "roll out", lambda thing: self._template(step), lambda thing: self._annotations(step, thing)
         )
         self._unstick()
         return written
+
+    def adopt(self, step: Step) -> None:
+        self.watch()
+        # Of somebody else's rollout no pod is deleted.
+        if step.back is not None:
+            self._note_stuck(step)
+            self._unstick()
+
+    def _note_stuck(self, step: Step) -> None:
+        seen = self.seen(step.name)
+        if seen is not None and step.service.kind == "StatefulSet":
+            self.stuck[step.name] = {pod["metadata"]["uid"] for pod in broken_pods(seen, "")}
 
     def put_back(self, step: Step) -> bool:
         self.watch()

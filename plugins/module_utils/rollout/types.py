@@ -212,6 +212,9 @@ class Driver:
         """
         raise NotImplementedError
 
+    def adopt(self, step: Step) -> None:
+        """Takes up what is rolling already. Nothing is written to the service."""
+
     def changes(self, timeout: float) -> Set[str]:
         """Blocks until services may have changed, at most ``timeout`` seconds; their names."""
         raise NotImplementedError

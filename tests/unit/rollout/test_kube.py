@@ -95,6 +95,23 @@ def test_the_pod_that_was_broken_before_is_deleted_on_the_way_forward(cluster, t
     driver.close()
 
 
+def test_who_takes_up_a_killed_run_deletes_the_broken_pod_in_its_place(cluster, tmp_path):
+    cluster.put("statefulsets", stateful_set("shop/db:missing", 1))
+    observed(cluster, "b")
+    broken_pod(cluster, "db-0", "b")
+    wanted = services([{"name": "db", "kind": "StatefulSet", "image": "shop/db:3"}])
+    killed, driver = (connect({"kubeconfig": cluster.kubeconfig(tmp_path)}) for _ in range(2))
+    (step,) = plan(wanted, killed.observe(wanted)).steps
+    assert killed.apply(step)
+    killed.close()
+    observed(cluster, "c")
+    (step,) = plan(wanted, driver.observe(wanted)).steps
+    assert step.action == "adopt"
+    driver.adopt(step)
+    until(driver, lambda: "db-0" not in cluster.objects["pods"])
+    driver.close()
+
+
 def test_an_address_where_nothing_listens_is_given_up_in_seconds(cluster, tmp_path):
     cluster.deployment("api")
     driver = connect({"kubeconfig": cluster.kubeconfig(tmp_path)})
