@@ -144,13 +144,14 @@ class Service:
         self.look(readonly=True)
 
     def run(self, check: bool) -> None:
+        if not check:
+            self.alone()
         known = self.look(readonly=check)
         refused = plan.refusal(known, self.before)
         if refused:
             raise self.error(refused, "Use the release that belongs to this database. Nothing was run.")
         if check or not self.pending:
             return
-        self.alone()
         todo = list(self.pending)
         self.progress.event(f"{self.name}: {len(todo)} migrations begin, the first is {todo[0]}")
         finished = self.command(self.tool.run)
@@ -188,6 +189,8 @@ class Service:
                 time.sleep(0.2)
 
     def revert(self, point: List[str], check: bool) -> None:
+        if not check:
+            self.alone()
         known = self.look(readonly=True)
         try:
             todo = plan.reverts(self.before, point)
@@ -203,7 +206,6 @@ class Service:
         if check:
             self.after = [name for name in self.before if name not in todo]
             return
-        self.alone()
         for name in todo:
             before = self.after
             finished = self.command(self.tool.revert)

@@ -100,14 +100,55 @@ def test_code_without_migrations_and_databases_with_strange_ones_are_refused(pg,
 
 
 def test_a_failing_migration_says_what_was_applied_and_no_secret(pg, typeorm):
+    """TypeORM says that the first two succeeded, and then undoes them with the third."""
     values = ', ["a-customers-number-canary"]'
     add(typeorm, "Fails1760000000000", "INSERT INTO nowhere VALUES ($1)", values=values)
     result = migrate(pg, typeorm)
-    assert result["failed"] and "nowhere" in result["msg"], result
+    assert result["failed"] and "nowhere" in result["msg"] and "Nothing was applied." in result["msg"], result
+    assert f"{SECOND} has been executed successfully" in result["services"][0]["output"]
+    assert not result["changed"] and result["services"][0]["applied"] == [] and result["point"] == {"identity": []}
+    assert pg.run("SELECT to_regclass('users')", "m_identity") == [(None,)]
     assert "canary" not in json.dumps(result, ensure_ascii=False)
-    assert result["point"] == {"identity": []} and result["services"][0]["after"] == (
-        rows(pg) if pg.run("SELECT to_regclass('migrations')", "m_identity") != [(None,)] else []
-    )
+
+
+def test_a_row_that_breaks_a_constraint_is_not_quoted(pg, typeorm):
+    values = ', ["phone-canary"]'
+    once = "CREATE TABLE IF NOT EXISTS kept (phone text PRIMARY KEY)"
+    add(typeorm, "Keeps1760000000000", once)
+    add(typeorm, "Twice1770000000000", "INSERT INTO kept SELECT $1::text FROM generate_series(1, 2)", values=values)
+    result = migrate(pg, typeorm)
+    assert result["failed"] and "duplicate key" in result["msg"], result["msg"]
+    assert "canary" not in json.dumps(result, ensure_ascii=False)
+
+
+def test_what_cannot_run_in_a_transaction_is_reverted_without_one(pg, typeorm):
+    """TypeORM takes no notice of a migration's own `transaction = false` when it reverts."""
+    package = Path(typeorm["directory"], "package.json")
+    package.write_text(package.read_text().replace("migration:run -d", "migration:run -t each -d"))
+    index = "INDEX CONCURRENTLY by_phone"
+    file = add(typeorm, "Concurrently1760000000000", f"CREATE {index} ON users (phone)", f"DROP {index}")
+    file.write_text(file.read_text().replace("  name =", "  transaction = false;\n  name ="))
+    deployed = migrate(pg, typeorm)
+    assert not deployed["failed"] and len(rows(pg)) == 3, deployed["msg"]
+    point = {"identity": [FIRST]}
+    reverted = migrate(pg, typeorm, state="reverted", point=point)
+    assert not reverted["failed"], reverted["msg"]
+    assert reverted["services"][0]["reverted"] == ["Concurrently1760000000000", SECOND] and rows(pg) == [FIRST]
+
+
+def test_a_migration_that_outlives_its_module_is_not_joined_by_another(pg, typeorm):
+    """A module that is killed gives its lock back, and its tool goes on."""
+    add(typeorm, "Slow1740000000000", "SELECT pg_sleep(600)")
+    first = start_module("db_migration", services=[typeorm], **pg.login)
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+    while pg.run(busy, "m_identity") == [(0,)]:
+        assert first.poll() is None, first.communicate()
+    first.kill()
+    first.wait()
+    second = migrate(pg, typeorm)
+    assert second["failed"] and "another migration is under way" in second["msg"], second
+    assert "Nothing was run" in second["msg"] and "process" in second["msg"]
+    pg.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'eazepay.ops migration'")
 
 
 def test_two_runs_at_once_apply_everything_once(pg, typeorm):
@@ -156,22 +197,27 @@ def test_alembic_there_and_back(pg, tmp_path):
     pg.run("CREATE DATABASE m_alembic")
     alembic = [sys.executable, "-m", "alembic"]
     commands = {
-        "run": [*alembic, "upgrade", "rev2"],
+        "run": [*alembic, "upgrade", "head"],
         "show": [*alembic, "history"],
         "revert": [*alembic, "downgrade", "-1"],
     }
     service = {"name": "a", "database": "m_alembic", "chdir": str(tmp_path), "tool": "alembic", "commands": commands}
 
-    part = migrate(pg, service)
-    assert part["failed"] and "rev3 was not applied" in part["msg"], part
-    assert part["services"][0]["applied"] == ["rev1", "rev2"]
-    commands["run"] = [*alembic, "upgrade", "head"]
     result = migrate(pg, service)
-    assert result["services"][0]["applied"] == ["rev3"], result
+    assert result["services"][0]["applied"] == ["rev1", "rev2", "rev3"], result
     assert not migrate(pg, service)["changed"]
     reverted = migrate(pg, service, state="reverted", point={"a": ["rev1"]})
     assert reverted["services"][0]["reverted"] == ["rev3", "rev2"], reverted
     assert pg.run("SELECT version_num FROM alembic_version", "m_alembic") == [("rev1",)]
+
+    pg.run("UPDATE alembic_version SET version_num = 'gone'", "m_alembic")
+    strange = migrate(pg, service)
+    assert strange["failed"] and "gone" in strange["msg"] and "does not know" in strange["msg"], strange
+    pg.run("UPDATE alembic_version SET version_num = 'rev1'", "m_alembic")
+    for file in (tmp_path / "versions").glob("*.py"):
+        file.unlink()
+    empty = migrate(pg, service)
+    assert empty["failed"] and "no migration at all" in empty["msg"], empty
 
 
 TOOL = """
