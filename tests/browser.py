@@ -33,7 +33,7 @@ OPTIONS = [
 class Page:
     """One page. ``requests`` are the addresses it asked for, ``errors`` what its console complained of."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         packages.install(["chromium", "fonts-dejavu-core"], "browser")
         self.folder = tempfile.TemporaryDirectory(prefix="ops-browser-", ignore_cleanup_errors=True)
         # Chromium reads its file 3 and writes its file 4; ours are kept out of their way until they are put there.
@@ -41,9 +41,10 @@ class Page:
         theirs, self.out, self.inn, their_out = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for end in ends)
         for end in ends:
             os.close(end)
+        argv = ["chromium", *OPTIONS, *options, f"--user-data-dir={self.folder.name}", "about:blank"]
         script = f'exec "$@" 3<&{theirs} 4>&{their_out}'
         self.process = subprocess.Popen(
-            ["bash", "-c", script, "bash", "chromium", *OPTIONS, f"--user-data-dir={self.folder.name}", "about:blank"],
+            ["bash", "-c", script, "bash", *argv],
             pass_fds=(theirs, their_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -98,3 +98,10 @@ def build_failure(output: str) -> Tuple[str, str]:
         line for line in lines if line.strip() and not re.match(r"^-+$|^#\d+ (?:DONE|CACHED|sha256|extracting)", line)
     ]
     return step, "\n".join(wanted[-8:])
+
+
+def remedy(output: str) -> str:
+    """What to do about a build or push that failed, where its output tells."""
+    if "no space left on device" in output.lower():
+        return "The engine's disk is full: see `docker system df`, make room with `docker builder prune`, run again."
+    return ""

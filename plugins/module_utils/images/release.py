@@ -23,7 +23,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import I
 from ansible_collections.eazepay.ops.plugins.module_utils.common.process import Finished, run, tail
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 
-from .plan import BUILD, CONTENT, REFUSE, Decision, build_failure, decide, ignore_rules, ignored
+from .plan import BUILD, CONTENT, REFUSE, Decision, build_failure, decide, ignore_rules, ignored, remedy
 from .registry import Found, Registry, split
 
 Json = Dict[str, Any]
@@ -220,7 +220,8 @@ class Release:
                 self.progress.event(f"{image.name}: pushing")
                 ended = self._docker("push", tag)
                 if ended.rc:
-                    raise OpsError("push", tag, tail(ended.stderr or ended.stdout, 5))
+                    lines = tail(ended.stderr or ended.stdout, 5)
+                    raise OpsError("push", f"{image.name} as {tag}", lines, remedy(ended.output))
                 image.found = self.registries[host].find(path, self.release)
                 if image.found is None or image.found.labels.get(CONTENT) != image.content:
                     raise OpsError("push", tag, "the registry does not give back what was pushed")
@@ -253,7 +254,9 @@ class Release:
         if ended.rc:
             step, lines = build_failure(ended.output)
             indented = lines.replace("\n", "\n    ")
-            raise OpsError("build", image.name, f"{step or 'docker build'} failed:\n    {indented}")
+            raise OpsError(
+                "build", image.name, f"{step or 'docker build'} failed:\n    {indented}", remedy(ended.output)
+            )
 
     def _docker(self, *words: str, env: Optional[Mapping[str, str]] = None) -> Finished:
         timeout = float(self.params.get("timeout") or 1800)

@@ -35,6 +35,10 @@ STATE = "x-rollout"
 
 # Seconds that an engine which is being restarted is waited for.
 PATIENCE = 60.0
+# What docker says to `docker compose --project-directory ...` when it does not know compose.
+NO_COMPOSE = re.compile(
+    r"unknown flag: --project-directory|'compose' is not a docker command|unknown command: docker comp"
+)
 AWAY = re.compile(r"cannot connect to the docker daemon|error during connect|docker\.sock.*(?:EOF|refused|reset)", re.I)
 
 
@@ -137,6 +141,11 @@ class Project:
         # Services of other profiles may be named all the same.
         at = argv.index("config")
         ended = self.docker(*argv[:at], "--profile", "*", *argv[at:])
+        if ended.rc and NO_COMPOSE.search(ended.stderr):
+            raise OpsError(
+                "run", "docker compose", "the docker command of this host has no Compose plugin",
+                "Install it (docker-compose-plugin, Compose 2) on the host that runs this module. Nothing was touched.",
+            )  # fmt: skip
         if ended.rc:
             raise self._cannot_read(tail(ended.stderr, 5) or f"docker compose ended with {ended.rc}")
         found = json.loads(ended.stdout)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
 import urllib.request
 import uuid
+from pathlib import Path
 
 import pytest
 
+from tests.images import tiny
+from tests.integration.announce.play import play
 from tests.modules import run_module
 
 DOCKERFILE = "FROM scratch\nARG SECRET\nCOPY . /\n"
@@ -129,3 +139,103 @@ def test_without_a_push_the_engine_alone_has_it(project):
     assert not project.release(names=["one"], push=False)["changed"]
     image = f"{project.registry}/{project.prefix}/one:v1"
     subprocess.run(["docker", "image", "rm", image], check=True, capture_output=True)
+
+
+def test_a_full_disk_is_told_with_what_makes_room(project, sandbox):
+    base = tiny(sandbox["REGISTRY"], "v1")
+    (project.folder / "two" / "Dockerfile").write_text(f"FROM {base}\nRUN cat /bin/busybox > /dev/full\n")
+    result = project.release(names=["two"])
+    assert result["failed"] and "Failed to build two" in result["msg"] and "RUN cat /bin/busybox" in result["msg"]
+    assert "No space left on device" in result["msg"] and "docker builder prune" in result["msg"]
+
+
+PASSWORD = "t-horse-battery-staple"
+HASHED = "$2b$04$eGXY1XhLg0/QMrsax7os/ueZu7YJaUBBwFUwycbfbbKELbZrkOQXK"  # bcrypt, the only one that the registry takes
+
+
+@pytest.fixture
+def guarded(project, tmp_path):
+    """A registry of the test's own, that wants a login."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "htpasswd").write_text(f"robot:{HASHED}\n")
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\nauth: {{htpasswd: {{realm: t, path: {folder}/htpasswd}}}}\n"
+    )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", folder / "config.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=10)
+            except urllib.error.HTTPError as error:
+                assert error.code == 401
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+        project.registry = f"localhost:{port}"
+        yield project
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_login_is_used_and_gone_afterwards(guarded, tmp_path):
+    home = tmp_path / "docker"
+    home.mkdir()
+    plugins = Path.home() / ".docker" / "cli-plugins"
+    if plugins.is_dir():
+        (home / "cli-plugins").symlink_to(plugins)
+    before = set(Path(tempfile.gettempdir()).glob("release-images-*"))
+    env = {"DOCKER_CONFIG": str(home)}
+    refused = guarded.release(names=["one"], env=env)
+    assert refused["failed"] and guarded.registry in refused["msg"] and "login" in refused["msg"]
+    login = {"registry": guarded.registry, "username": "robot", "password": PASSWORD}
+    wrong = guarded.release(names=["one"], env=env, login={**login, "password": "t-another-secret"})
+    assert wrong["failed"] and guarded.registry in wrong["msg"] and "t-another-secret" not in json.dumps(wrong["msg"])
+    lines = watch_command_lines()
+    built = guarded.release(names=["one"], env=env, login=login)
+    seen = lines()
+    assert built["changed"] and built["digests"]["one"].startswith(guarded.registry), built["msg"]
+    assert PASSWORD not in seen and PASSWORD not in json.dumps({**built, "invocation": ""})
+    assert not guarded.release(names=["one"], env=env, login=login)["changed"]
+    assert not (home / "config.json").exists() and set(Path(tempfile.gettempdir()).glob("release-images-*")) == before
+
+
+def watch_command_lines():
+    """Reads all command lines over and over; call what it gives for all that was seen."""
+    seen, stop = set(), threading.Event()
+
+    def look():
+        while not stop.wait(0.02):
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    seen.add(Path("/proc", pid, "cmdline").read_bytes())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+
+    def end():
+        stop.set()
+        thread.join()
+        return b"\n".join(seen).decode(errors="replace")
+
+    return end
+
+
+def test_the_role_takes_its_login_from_the_environment(guarded, tmp_path, monkeypatch):
+    monkeypatch.setenv("REGISTRY_USERNAME", "robot")
+    monkeypatch.setenv("REGISTRY_PASSWORD", PASSWORD)
+    image = f"{guarded.registry}/{guarded.prefix}/one"
+    services = [{"name": "one", "image": image, "context": str(guarded.folder / "one")}]
+    given = {"images_services": services, "images_release": "v1", "images_registry": guarded.registry}
+    done = play(tmp_path, "images", "images_digests", given, "-vv")
+    assert done.rc == 0, done.output
+    assert done.result["one"].startswith(f"{image}@sha256:") and PASSWORD not in done.output

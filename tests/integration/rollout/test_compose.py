@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from tests.images import tiny
 from tests.modules import finish_module, run_module, start_module
 
 HEALTH = '{test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1:8080/health"], interval: 1s, retries: 2}'
+REAL = shutil.which("docker")
 # Nobody wants to wait in a test for what may still come right.
 GRACES = {"crash_loop": 1, "unhealthy": 1}
 
@@ -55,16 +57,17 @@ class Project:
         services = [{"name": name, "image": image} for name, image in images.items()]
         return {"target": "compose", "compose": compose, "services": services, "graces": GRACES, "timeout": 120, **more}
 
-    def roll(self, images: dict[str, str], check: bool = False, **more):
-        return run_module("service_rollout", check=check, **self.arguments(images, **more))
+    def roll(self, images: dict[str, str], check: bool = False, env: dict[str, str] | None = None, **more):
+        return run_module("service_rollout", check=check, env=env, **self.arguments(images, **more))
 
     def end(self) -> None:
         ids = list(self.containers())
         if ids:
             docker("rm", "--force", "--volumes", *ids, check=False)
         label = f"label=com.docker.compose.project={self.name}"
-        for network in docker("network", "ls", "--quiet", "--filter", label).split():
-            docker("network", "rm", network, check=False)
+        for kind in ("network", "volume"):
+            for one in docker(kind, "ls", "--quiet", "--filter", label).split():
+                docker(kind, "rm", one, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -265,3 +268,83 @@ def test_an_unknown_service_is_named(project, image):
     project.write("services:" + served("shop", image("v1")))
     result = project.roll({"shpo": image("v2")})
     assert result["failed"] and "no service shpo, only shop" in result["msg"]
+
+
+def test_without_the_compose_plugin_that_is_what_is_said(project, image, tmp_path):
+    # The real command, asked for a plugin that is not there.
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "docker"
+    command.write_text(f'#!/bin/sh\n[ "$1" = compose ] && {{ shift; set -- nosuchplugin "$@"; }}\nexec {REAL} "$@"\n')
+    command.chmod(0o755)
+    project.write("services:" + served("shop", image("v1")))
+    result = project.roll({"shop": image("v2")}, env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
+    assert result["failed"] and "has no Compose plugin" in result["msg"] and "docker-compose-plugin" in result["msg"]
+
+
+def test_a_service_without_a_healthcheck_has_to_stay_up_for_a_while(project, image):
+    v1, v2, crash = image("v1"), image("v2"), image("v3", "crash")
+    project.write(f"services:\n  shop: {{image: {v1}}}\n")
+    project.up()
+    result = project.roll({"shop": v2})
+    assert outcomes(result) == {"shop": "healthy"} and result["services"][0]["seconds"]["rolling"] >= 5
+    result = project.roll({"shop": crash})
+    assert outcomes(result) == {"shop": "rolled_back"} and "ended with code 3" in result["msg"]
+    assert "boom: no configuration" in json.dumps(result["services"][0]["logs"])
+    assert project.images("shop") == [v2]
+
+
+REAL_FILE = """
+name: {name}
+x-common: &common
+  restart: unless-stopped
+  networks: [front, back]
+  environment: {{GREETING: "${{GREETING:-none}}"}}
+services:
+  migrate:
+    image: {job}
+  store:
+    <<: *common
+    image: {v1}
+    healthcheck: {health}
+    volumes: [data:/data]
+  shop:
+    <<: *common
+    image: ${{REPOSITORY}}:${{TAG}}
+    healthcheck: {health}
+    depends_on:
+      migrate: {{condition: service_completed_successfully}}
+      store: {{condition: service_healthy, restart: true}}
+    labels: {{team: shops}}
+    deploy: {{replicas: 2}}
+  tools:
+    image: {v1}
+    profiles: [tools]
+networks: {{front: {{}}, back: {{internal: true}}}}
+volumes: {{data: {{}}}}
+"""
+
+
+def test_what_a_file_says_beside_the_image_stays(project, image):
+    """Networks, volumes, environment by .env, labels, replicas, conditions, an anchor; a name in the file itself."""
+    v1, v2, job = image("v1"), image("v2"), image("v1", "job")
+    repository, _, tag = v1.rpartition(":")
+    project.write(f"REPOSITORY={repository}\nTAG={tag}\nGREETING=hello\n", ".env")
+    project.write(REAL_FILE.format(name=project.name, job=job, v1=v1, health=HEALTH))
+    project.up()
+    docker("exec", *project.containers("store"), "/bin/touch", "/data/kept")
+    store = project.containers("store")
+    result = project.roll({"shop": v2}, compose={"project_name": None})
+    assert outcomes(result) == {"shop": "healthy"}, result
+    assert project.images("shop") == [v2, v2] and project.containers("store") == store and not project.images("tools")
+    for id in project.containers("shop"):
+        found = json.loads(docker("container", "inspect", id))[0]
+        assert set(found["NetworkSettings"]["Networks"]) == {f"{project.name}_front", f"{project.name}_back"}
+        assert "GREETING=hello" in found["Config"]["Env"] and found["Config"]["Labels"]["team"] == "shops"
+    # A volume belongs to one writer at a time, so the store is replaced in place, and keeps its data.
+    result = project.roll({"store": v2}, compose={"project_name": None})
+    assert outcomes(result) == {"store": "healthy"} and "writes to the volume data" in json.dumps(result["warnings"])
+    docker("exec", *project.containers("store"), "/bin/busybox", "test", "-e", "/data/kept")
+    # A plain Compose with what was written comes to the same.
+    override = ["--file", "compose.yml", "--file", ".rollout/compose.override.json"]
+    docker("compose", *override, "up", "--detach", "--wait", "shop", "store", cwd=project.folder)
+    assert project.images("shop") == [v2, v2] and project.images("store") == [v2]

@@ -8,40 +8,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-import uuid
 from pathlib import Path
 
-import pytest
-
-from sandbox.parts.aws import distribution_config
 from sandbox.seed.portals import client
-from tests.integration.announce.play import ROOT, play
-
-
-@pytest.fixture
-def portal(sandbox, tmp_path):
-    """A portal of the test's own, with a bucket, a distribution and an alias."""
-    name = f"t-portal-{uuid.uuid4().hex[:8]}"
-    client(sandbox).create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    cloudfront = client(sandbox, "cloudfront")
-    made = cloudfront.create_distribution(DistributionConfig=distribution_config(name, name))["Distribution"]
-    source = tmp_path / "portal"
-    shutil.copytree(ROOT / "sandbox/company/portals/admin-portal", source, ignore=shutil.ignore_patterns("dist"))
-    yield {
-        "name": name,
-        "source": str(source),
-        "build": ["npm", "run", "--silent", "build"],
-        "bucket": name,
-        "alias": f"{name}.eazepay.test",
-        "url": sandbox["CDN_URL"],
-        "host": f"{name}.eazepay.test",
-    }
-    found = cloudfront.get_distribution_config(Id=made["Id"])
-    found["DistributionConfig"]["Enabled"] = False
-    updated = cloudfront.update_distribution(
-        Id=made["Id"], IfMatch=found["ETag"], DistributionConfig=found["DistributionConfig"]
-    )
-    cloudfront.delete_distribution(Id=made["Id"], IfMatch=updated["ETag"])
+from tests.integration.announce.play import play
 
 
 class Visitor(threading.Thread):

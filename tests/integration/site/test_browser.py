@@ -1,0 +1,118 @@
+"""A browser loads a portal from the caching edge, over and over, while releases come and go."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+
+import pytest
+
+from sandbox.seed.portals import client
+from tests.browser import browser
+from tests.modules import run_module
+
+SCRIPTS = 12
+READY = "document.documentElement.dataset.done"
+
+
+def hashed(folder, name, kind, text):
+    path = f"assets/{name}.{hashlib.sha256(text.encode()).hexdigest()[:10]}.{kind}"
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_text(text)
+    return f"/{path}"
+
+
+def build(folder, release):
+    """A page with many assets. Each script says which release it is of; the last one is loaded late, as chunks are."""
+    late = hashed(folder, "late", "js", f"seen('{release}'); document.documentElement.dataset.done = '{release}';")
+    scripts = [hashed(folder, f"part{n}", "js", f"seen('{release}'); // {n}") for n in range(SCRIPTS)]
+    scripts.append(hashed(folder, "main", "js", f"setTimeout(() => import('{late}'), 100);"))
+    style = hashed(folder, "style", "css", f":root {{ --release: '{release}' }}")
+    tags = "".join(f'<script type="module" src="{one}"></script>' for one in scripts)
+    (folder / "index.html").write_text(
+        f'<!doctype html><meta name="release" content="{release}"><link rel="stylesheet" href="{style}">'
+        f"<script>window.all = []; window.seen = (one) => all.push(one)</script>{tags}"
+    )
+    (folder / "version.json").write_text(f'"{release}"')
+    return folder
+
+
+class Visitor(threading.Thread):
+    def __init__(self, tab, url):
+        super().__init__(daemon=True)
+        self.tab = tab
+        self.url = url
+        self.loads = 0
+        self.releases: list[str] = []
+        self.wrong: list[str] = []
+        self.stop = threading.Event()
+
+    def run(self):
+        try:
+            while not self.stop.is_set():
+                self.load()
+        except Exception as error:
+            self.wrong.append(f"{type(error).__name__}: {error}")
+
+    def load(self):
+        wrong = self.tab.load(self.url, READY)
+        release = self.tab.value("document.querySelector('meta').content")
+        style = "getComputedStyle(document.documentElement).getPropertyValue('--release').trim()"
+        seen = self.tab.value(f"[...all, {style}.slice(1, -1)]") or []
+        if not wrong and seen != [release] * (SCRIPTS + 2):
+            wrong = [f"the page is of {release}, its parts are of {seen}"]
+        self.wrong += wrong
+        self.loads += 1
+        if self.releases[-1:] != [release]:
+            self.releases.append(release)
+
+    def see(self, release):
+        """Waits for a few more loads, the last one of the release."""
+        loads, deadline = self.loads, time.monotonic() + 120
+        while self.loads < loads + 3 or self.releases[-1:] != [release]:
+            assert time.monotonic() < deadline and not self.wrong, (self.releases, self.wrong)
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def publish(portal, tmp_path):
+    def run(release, **options):
+        source = {} if "state" in options else {"src": str(build(tmp_path / release, release))}
+        done = run_module("site_publish", bucket=portal["bucket"], concurrency=2, **source, **options)
+        assert not done["failed"], done
+        dropped = run_module("cf_invalidate", alias=portal["alias"], pending=done["pending"])
+        assert not dropped["failed"], dropped
+
+    return run
+
+
+def test_no_browser_ever_gets_a_mixed_page_or_misses_an_asset(portal, publish, sandbox):
+    publish("v1", release="v1")
+    edge = sandbox["CDN_URL"].removeprefix("http://")
+    with browser(f"MAP {portal['alias']} {edge}") as tab:
+        visitor = Visitor(tab, f"http://{portal['alias']}/")
+        visitor.start()
+        try:
+            visitor.see("v1")
+            for release in ("v2", "v3"):
+                publish(release, release=release)
+                visitor.see(release)
+            publish("v3", state="rolled_back", from_release="v3")
+            visitor.see("v2")
+        finally:
+            visitor.stop.set()
+            visitor.join(120)
+    assert not visitor.wrong
+    assert visitor.releases == ["v1", "v2", "v3", "v2"]
+
+
+def test_a_missing_asset_would_be_noticed(portal, publish, sandbox):
+    publish("v1", release="v1")
+    s3 = client(sandbox)
+    [asset] = s3.list_objects_v2(Bucket=portal["bucket"], Prefix="assets/part3.")["Contents"]
+    s3.delete_object(Bucket=portal["bucket"], Key=asset["Key"])
+    with browser(f"MAP {portal['alias']} {sandbox['CDN_URL'].removeprefix('http://')}") as tab:
+        visitor = Visitor(tab, f"http://{portal['alias']}/")
+        visitor.load()
+    assert any("404" in wrong for wrong in visitor.wrong), visitor.wrong
