@@ -9,7 +9,7 @@ import time
 import pytest
 
 from sandbox.seed.portals import client
-from tests.browser import browser
+from tests.browser import Page
 from tests.modules import run_module
 
 SCRIPTS = 12
@@ -39,6 +39,35 @@ def build(folder, release):
     return folder
 
 
+class Tab(Page):
+    """A page with all that went wrong on it: errors of HTTP, requests without an answer, scripts that threw."""
+
+    def __init__(self, portal, sandbox):
+        edge = sandbox["CDN_URL"].removeprefix("http://")
+        super().__init__("--no-proxy-server", f"--host-resolver-rules=MAP {portal['alias']} {edge}")
+        self.wrong: list[str] = []
+
+    def _note(self, method, params):
+        super()._note(method, params)
+        if method == "Network.responseReceived" and params["response"]["status"] >= 400:
+            self.wrong.append(f"{params['response']['status']} {params['response']['url']}")
+        elif method == "Network.loadingFailed" and not params.get("canceled"):
+            self.wrong.append(f"{params['type']}: {params['errorText']}")
+        elif method == "Runtime.exceptionThrown":
+            self.wrong.append(params["exceptionDetails"].get("exception", {}).get("description", "a script threw"))
+
+    def load(self, url):
+        """Loads the page until its last script has run; gives what went wrong meanwhile."""
+        self.wrong = []
+        self.call("Page.navigate", url=url)
+        deadline = time.monotonic() + 60
+        while not self.wrong and not self.ask(f"document.readyState == 'complete' && Boolean({READY})"):
+            if time.monotonic() > deadline:
+                return ["the page is not ready after 60 s"]
+            time.sleep(0.02)
+        return self.wrong
+
+
 class Visitor(threading.Thread):
     def __init__(self, tab, url):
         super().__init__(daemon=True)
@@ -57,14 +86,14 @@ class Visitor(threading.Thread):
             self.wrong.append(f"{type(error).__name__}: {error}")
 
     def load(self):
-        wrong = self.tab.load(self.url, READY)
+        wrong = self.tab.load(self.url)
         if any("ERR_NETWORK_CHANGED" in one for one in wrong):
             # Somebody's containers came or went, and the browser gave up: errors of HTTP alone count.
             self.wrong += [one for one in wrong if one[:3].isdigit()]
             return
-        release = self.tab.value("document.querySelector('meta').content")
+        release = self.tab.ask("document.querySelector('meta').content")
         style = "getComputedStyle(document.documentElement).getPropertyValue('--release').trim()"
-        seen = self.tab.value(f"[...all, {style}.slice(1, -1)]") or []
+        seen = self.tab.ask(f"[...all, {style}.slice(1, -1)]") or []
         if not wrong and seen != [release] * (SCRIPTS + 2):
             wrong = [f"the page is of {release}, its parts are of {seen}"]
         self.wrong += wrong
@@ -95,8 +124,7 @@ def publish(portal, tmp_path):
 
 def test_no_browser_ever_gets_a_mixed_page_or_misses_an_asset(portal, publish, sandbox):
     publish("v1")
-    edge = sandbox["CDN_URL"].removeprefix("http://")
-    with browser(f"MAP {portal['alias']} {edge}") as tab:
+    with Tab(portal, sandbox) as tab:
         visitor = Visitor(tab, f"http://{portal['alias']}/")
         visitor.start()
         try:
@@ -118,7 +146,7 @@ def test_a_missing_asset_would_be_noticed(portal, publish, sandbox):
     s3 = client(sandbox)
     [asset] = s3.list_objects_v2(Bucket=portal["bucket"], Prefix="assets/part3.")["Contents"]
     s3.delete_object(Bucket=portal["bucket"], Key=asset["Key"])
-    with browser(f"MAP {portal['alias']} {sandbox['CDN_URL'].removeprefix('http://')}") as tab:
+    with Tab(portal, sandbox) as tab:
         visitor = Visitor(tab, f"http://{portal['alias']}/")
         deadline = time.monotonic() + 120
         while not visitor.wrong and time.monotonic() < deadline:
