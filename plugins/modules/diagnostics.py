@@ -11,9 +11,10 @@ short_description: Gather everything about services in trouble into one bundle t
 version_added: 1.0.0
 description:
   - Writes logs (also those before a restart), descriptions, events, limits and usage, the names of environment
-    variables, and what the database says, into one folder or zip file with an index page.
+    variables, the state of images, what the database says, names and certificates, and what was released last, into
+    one folder or zip file with an index page.
   - The likely cause stands at the top. It comes from the causes that M(eazepay.ops.service_rollout) knows, from the
-    logs, and from the database.
+    logs, the database, and the names.
   - Secrets are taken out of all that is written. Only the owner may read the bundle.
   - What cannot be had is said in its place and stops nothing.
 author:
@@ -71,6 +72,16 @@ options:
     description: Lines of each log.
     type: int
     default: 500
+  hosts:
+    description:
+      - Names under which users reach the services, each as C(name) or C(name:port).
+      - They are resolved, and it is seen until when their certificate is good.
+    type: list
+    elements: str
+    default: []
+  ledger:
+    description: The store of M(eazepay.ops.release_ledger), whose last records are shown.
+    type: str
   login_host:
     description: Host of the PostgreSQL server. Without it and O(login_unix_socket) no database is asked.
     type: str
@@ -160,6 +171,8 @@ def main() -> None:
             "namespace": {"type": "str"},
             "compose": {"type": "dict", "options": COMPOSE},
             "lines": {"type": "int", "default": 500},
+            "hosts": {"type": "list", "elements": "str", "default": []},
+            "ledger": {"type": "str"},
             "login_host": {"type": "str"},
             "login_port": {"type": "int"},
             "login_user": {"type": "str"},

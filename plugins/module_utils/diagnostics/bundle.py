@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ..common.errors import OpsError
@@ -27,8 +28,14 @@ STYLE = (
 )
 
 
-def page(title: str, found: Sequence[Finding], services: Sequence[Mapping[str, Any]], files: Sequence[str]) -> str:
-    """The index page: the likely cause first."""
+def page(
+    title: str,
+    found: Sequence[Finding],
+    services: Sequence[Mapping[str, Any]],
+    files: Sequence[str],
+    released: str = "",
+) -> str:
+    """The index page: the likely cause first. ``released`` is what the ledger says."""
     esc = html.escape
     if found:
         first = found[0]
@@ -49,6 +56,7 @@ def page(title: str, found: Sequence[Finding], services: Sequence[Mapping[str, A
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{esc(title)}</title><style>{STYLE}</style><h1>{esc(title)}</h1>{head}"
         + (f"<h2>Also seen</h2><ul>{more}</ul>" if more else "")
+        + (f"<h2>Released</h2><pre>{esc(released)}</pre>" if released else "")
         + f"<h2>Services</h2><table><tr><th>service<th>stands<th>why</tr>{rows}</table>"
         f"<h2>Files</h2><ul>{links}</ul></html>\n"
     )
@@ -91,11 +99,22 @@ def run(params: Mapping[str, Any], check: bool = False) -> Dict[str, Any]:
     if os.path.exists(dest):
         return {"changed": False, "dest": dest, "findings": [], "files": [], "services": [], "msg": f"{dest} exists"}
     redact = Redactor([params["login_password"]] if params.get("login_password") else []).text
-    services, unreachable = gather.services(params)
-    facts: Dict[str, Any] = {"services": services, "unreachable": unreachable}
-    files: Dict[str, str] = gather.target(params)
-    if params.get("login_host") or params.get("login_unix_socket"):
-        facts["database"], files["database.txt"] = gather.database(params)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        standing = pool.submit(gather.services, params)
+        texts = pool.submit(gather.target, params)
+        asks = params.get("login_host") or params.get("login_unix_socket")
+        database = pool.submit(gather.database, params) if asks else None
+        hosts = pool.submit(gather.hosts, params["hosts"]) if params.get("hosts") else None
+        services, unreachable = standing.result()
+        facts: Dict[str, Any] = {"services": services, "unreachable": unreachable}
+        files: Dict[str, str] = texts.result()
+        if database:
+            facts["database"], files["database.txt"] = database.result()
+        if hosts:
+            facts["hosts"] = hosts.result()
+            files["hosts.txt"] = gather.told(facts["hosts"])
+    if params.get("ledger"):
+        files["ledger.txt"] = gather.ledger(params)
     for one in services:
         text = files.get(f"{one['workload']}/logs.txt")
         if text:
@@ -103,7 +122,9 @@ def run(params: Mapping[str, Any], check: bool = False) -> Dict[str, Any]:
     found: List[Finding] = [Finding(one.sure, one.service, redact(one.text), one.next) for one in findings(facts)]
     files = {name: redact(text) + "\n" for name, text in files.items() if text}
     title = f"Diagnostics {params.get('title') or ''} {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}"
-    files["index.html"] = redact(page(" ".join(title.split()), found, services, list(files)))
+    files["index.html"] = redact(
+        page(" ".join(title.split()), found, services, list(files), files.get("ledger.txt", ""))
+    )
     if not check:
         write(dest, files)
     first = found[0] if found else None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from ..common import process
 from ..common.errors import MissingLibrary, OpsError
@@ -33,6 +35,11 @@ QUERIES: List[Tuple[str, str]] = [
         " WHERE cardinality(pg_blocking_pids(pid)) > 0",
     ),
     (
+        "size of the databases",
+        "SELECT datname, pg_size_pretty(pg_database_size(datname)) FROM pg_database WHERE datallowconn"
+        " ORDER BY pg_database_size(datname) DESC",
+    ),
+    (
         "slowest queries (pg_stat_statements)",
         "SELECT calls, total_exec_time::int AS total_ms, mean_exec_time::int AS mean_ms, left(query, 200)"
         " FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 10",
@@ -49,6 +56,13 @@ def command(argv: Sequence[str], timeout: float = 30) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"({argv[0]} gave nothing: {error})"
     return done.output if done.rc == 0 else f"({' '.join(argv[:3])} ended with {done.rc})\n{done.output}"
+
+
+def together(asked: Mapping[str, Callable[[], str]]) -> Dict[str, str]:
+    """All at once: a diagnosis is wanted while the failure still stands."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = {name: pool.submit(ask) for name, ask in asked.items()}
+        return {name: answer.result() for name, answer in answers.items()}
 
 
 def services(params: Mapping[str, Any]) -> Tuple[List[Dict[str, Any]], str]:
@@ -77,15 +91,25 @@ def compose(params: Mapping[str, Any]) -> Dict[str, str]:
         base += ["--project-name", given["project_name"]]
     for file in given.get("files") or ():
         base += ["--file", os.path.join(given["project_src"], file)]
-    files = {"processes.txt": command([*base, "ps", "--all"])}
+    asked: Dict[str, Callable[[], str]] = {"processes.txt": lambda: command([*base, "ps", "--all"])}
+    asked["images.txt"] = lambda: command([*base, "images"])
     for one in params["services"]:
         name = one.get("workload") or one["name"]
-        lines = str(params["lines"])
-        files[f"{name}/logs.txt"] = command([*base, "logs", "--no-color", "--timestamps", "--tail", lines, name])
-        ids = command([*base, "ps", "--all", "--quiet", name]).split()
-        if ids and not ids[0].startswith("("):
-            files[f"{name}/containers.json"] = inspected(command([*argv, "inspect", *ids]))
-            files[f"{name}/usage.txt"] = command([*argv, "stats", "--no-stream", *ids])
+        logs = [*base, "logs", "--no-color", "--timestamps", "--tail", str(params["lines"]), name]
+        asked[f"{name}/logs.txt"] = lambda logs=logs: command(logs)  # type: ignore[misc]
+        asked[f"{name}/ids"] = lambda name=name: command([*base, "ps", "--all", "--quiet", name])  # type: ignore[misc]
+    files = together(asked)
+    ids = {name: text.split() for name, text in files.items() if name.endswith("/ids") and not text.startswith("(")}
+    files = {name: text for name, text in files.items() if not name.endswith("/ids")}
+    if any(ids.values()):
+        every = [container for found in ids.values() for container in found]
+        more: Dict[str, Callable[[], str]] = {"usage.txt": lambda: command([*argv, "stats", "--no-stream", *every])}
+        for name, found in ids.items():
+            if found:
+                more[f"{name[:-4]}/containers.json"] = lambda found=found: inspected(  # type: ignore[misc]
+                    command([*argv, "inspect", *found])
+                )
+        files.update(together(more))
     return files
 
 
@@ -118,20 +142,81 @@ def kubernetes(params: Mapping[str, Any]) -> Dict[str, str]:
     for option in ("kubeconfig", "context", "namespace"):
         if params.get(option):
             base.append(f"--{option}={params[option]}")
-    files = {
-        "processes.txt": command([*base, "get", "deployments,statefulsets,daemonsets,pods,services", "-o", "wide"]),
-        "events.txt": command([*base, "get", "events", "--sort-by=.lastTimestamp"]),
-        "quotas.txt": command([*base, "describe", "resourcequotas,limitranges"]),
-        "usage.txt": command([*base, "top", "pods", "--containers"]),
+    columns = (
+        "POD:.metadata.name,IMAGES:.spec.containers[*].image,PULL:.spec.containers[*].imagePullPolicy,"
+        "IDS:.status.containerStatuses[*].imageID,WAITING:.status.containerStatuses[*].state.waiting.reason"
+    )
+    asked = {
+        "processes.txt": ["get", "deployments,statefulsets,daemonsets,pods,services", "-o", "wide"],
+        "events.txt": ["get", "events", "--sort-by=.lastTimestamp"],
+        "quotas.txt": ["describe", "resourcequotas,limitranges"],
+        "usage.txt": ["top", "pods", "--containers"],
+        "images.txt": ["get", "pods", "-o", f"custom-columns={columns}"],
     }
     for one in params["services"]:
         name, kind = one.get("workload") or one["name"], (one.get("kind") or "Deployment").lower()
-        lines = f"--tail={params['lines']}"
-        logs = ["logs", f"{kind}/{name}", "--all-containers", "--timestamps", lines]
-        files[f"{name}/describe.txt"] = command([*base, "describe", kind, name])
-        files[f"{name}/logs.txt"] = command([*base, *logs])
-        files[f"{name}/logs_previous.txt"] = command([*base, *logs, "--previous"])
-    return files
+        logs = ["logs", f"{kind}/{name}", "--all-containers", "--timestamps", f"--tail={params['lines']}"]
+        asked[f"{name}/describe.txt"] = ["describe", kind, name]
+        asked[f"{name}/logs.txt"] = logs
+        asked[f"{name}/logs_previous.txt"] = [*logs, "--previous"]
+    return together({name: lambda words=words: command([*base, *words]) for name, words in asked.items()})  # type: ignore[misc]
+
+
+def hosts(names: Sequence[str], timeout: float = 5) -> List[Dict[str, Any]]:
+    """What each ``name`` or ``name:port`` resolves to, and its certificate.
+
+    :returns: ``name``, ``addresses``; ``days`` that are left of the certificate, or ``error`` and ``unresolved``.
+    """
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(lambda name: host(name, timeout), names))
+
+
+def host(name: str, timeout: float) -> Dict[str, Any]:
+    from ..gate import wire
+
+    address, _colon, port = name.partition(":")
+    found: Dict[str, Any] = {"name": name, "addresses": [], "unresolved": False}
+    try:
+        answers = socket.getaddrinfo(address, int(port or 443), type=socket.SOCK_STREAM)
+        found["addresses"] = sorted({str(answer[4][0]) for answer in answers})
+    except (OSError, UnicodeError) as error:
+        return {**found, "unresolved": True, "error": wire.said(error)}
+    limit = wire.Limit(timeout)
+    try:
+        plain = wire.connect(address, int(port or 443), limit)
+        with wire.secure(plain, wire.context(), address, limit) as connection:
+            found["days"] = round(wire.days_left(connection), 1)
+    except (OSError, ValueError) as error:
+        found["error"] = wire.said(error)
+    return found
+
+
+def told(found: Sequence[Mapping[str, Any]]) -> str:
+    """The same for people."""
+    lines = []
+    for one in found:
+        addresses = ", ".join(one["addresses"]) or "no address"
+        days = f"certificate ends in {one['days']} days" if "days" in one else one.get("error", "")
+        lines.append(f"{one['name']}: {addresses}; {days}")
+    return "\n".join(lines)
+
+
+def ledger(params: Mapping[str, Any], limit: int = 10) -> str:
+    """The last records, and who holds the lock; or why that cannot be told."""
+    from ..ledger.ledger import Ledger
+    from ..ledger.stores import open_store
+
+    try:
+        known = Ledger(open_store(params["ledger"], dict(params))).query(limit)
+    except (OpsError, MissingLibrary) as error:
+        return f"({error})"
+    lines = [f"in place: {known['in_place'] or 'nothing that is recorded'}"]
+    lock = known["lock"]
+    lines.append(f"lock: {lock['owner']} ({lock['purpose']}) since {lock['since']}" if lock else "lock: free")
+    for one in known["records"]:
+        why = (one.get("failure") or {}).get("msg") or ""
+        lines.append(f"{one['id']}  {one['outcome']}  {why.splitlines()[0] if why else ''}".rstrip())
+    return "\n".join(lines)
 
 
 def database(login: Mapping[str, Any]) -> Tuple[Dict[str, Any], str]:
@@ -161,6 +246,13 @@ def database(login: Mapping[str, Any]) -> Tuple[Dict[str, Any], str]:
             connection, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
         )
         facts["max_connections"] = int(scalar(connection, "SHOW max_connections"))
+        facts["idle_in_transaction"] = int(
+            scalar(
+                connection,
+                "SELECT coalesce(extract(epoch FROM max(now() - xact_start)), 0) FROM pg_stat_activity"
+                " WHERE state = 'idle in transaction'",
+            )
+        )
     except database_error() as error:
         facts["error"] = said(error)
     finally:

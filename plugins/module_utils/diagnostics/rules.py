@@ -102,12 +102,15 @@ def findings(facts: Mapping[str, Any]) -> List[Finding]:
     """Likely causes, the surest first.
 
     :param facts: ``services`` (each with ``name``, ``outcome``, ``cause``, ``logs``), ``database`` (``error``,
-        ``connections``, ``max_connections``, ``blocked``), ``unreachable``.
+        ``connections``, ``max_connections``, ``blocked``, ``idle_in_transaction`` in seconds), ``hosts`` (``name``,
+        ``unresolved``, ``error``, ``days``), ``unreachable``.
     """
     found: List[Finding] = []
     for service in facts.get("services") or ():
         found += _service(service)
     found += _database(facts.get("database") or {})
+    for host in facts.get("hosts") or ():
+        found += _host(host)
     if facts.get("unreachable"):
         found.append(
             Finding(
@@ -152,4 +155,23 @@ def _database(database: Mapping[str, Any]) -> List[Finding]:
         found.append(
             Finding(60, "", f"{database['blocked']} sessions wait for locks", "See who blocks them (database.txt).")
         )
+    idle = database.get("idle_in_transaction") or 0
+    if idle >= 300:
+        text = f"a transaction has been open and idle for {idle // 60} min"
+        found.append(
+            Finding(58, "", text, "See whose it is (database.txt): it holds locks and keeps vacuum from working.")
+        )
     return found
+
+
+def _host(host: Mapping[str, Any]) -> List[Finding]:
+    name, error, days = host["name"], host.get("error") or "", host.get("days")
+    if host.get("unresolved"):
+        return [Finding(87, "", f"the name {name} cannot be resolved: {error}", "Check DNS.")]
+    if "certificate" in error.lower():
+        return [Finding(89, "", f"the certificate of {name} is not accepted: {error}", "Renew it.")]
+    if error:
+        return [Finding(71, "", f"{name} does not speak TLS: {error}", "See whether what serves it is up.")]
+    if days is not None and days < 14:
+        return [Finding(35, "", f"the certificate of {name} ends in {days:g} days", "Renew it.")]
+    return []

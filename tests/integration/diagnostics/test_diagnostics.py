@@ -1,5 +1,9 @@
 """Bundles of a real Compose project, one of whose services crashes."""
 
+import json
+import subprocess
+import time
+import uuid
 import zipfile
 
 import pytest
@@ -40,6 +44,47 @@ def arguments(sandbox, project):
         "login_user": sandbox["PGUSER"],
         "login_password": sandbox["PGPASSWORD"],
     }
+
+
+def test_names_certificates_and_what_was_released_are_in_it(module, project, arguments, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ledger")
+    for release, outcome, failure in (("v1.0.0", "good", ""), ("v1.1.0", "failed", "Failed to roll out v1.1.0")):
+        recorded = module(
+            "release_ledger",
+            store=str(folder / "store"),
+            state="recorded",
+            id=f"20260101T00000{release[3]}Z-{release}",
+            release=release,
+            outcome=outcome,
+            record={"failure": {"msg": failure}},
+        )
+        assert not recorded["failed"], recorded
+    result = module(
+        "diagnostics",
+        dest=str(folder / "it"),
+        hosts=["nobody.invalid", f"{arguments['login_host']}:{arguments['login_port']}"],
+        ledger=str(folder / "store"),
+        **arguments,
+    )
+    assert not result["failed"], result
+    texts = [one["text"] for one in result["findings"]]
+    assert any(text.startswith("the name nobody.invalid cannot be resolved") for text in texts), texts
+    assert any(f"127.0.0.1:{arguments['login_port']} does not speak TLS" in text for text in texts), texts
+    released = (folder / "it" / "ledger.txt").read_text()
+    assert "in place: v1.0.0" in released or "in place: v1.1.0" in released
+    assert "failed  Failed to roll out v1.1.0" in released
+    assert released.splitlines()[0] in (folder / "it" / "index.html").read_text()
+    assert "shop" in (folder / "it" / "images.txt").read_text()
+    assert "CPU" in (folder / "it" / "usage.txt").read_text()
+
+
+def test_slow_queries_are_there_where_they_are_counted(module, project, arguments, tmp_path_factory):
+    dest = tmp_path_factory.mktemp("bundle") / "it"
+    result = module("diagnostics", dest=str(dest), **arguments)
+    said = (dest / "database.txt").read_text()
+    part = said[said.index("slowest queries") :]
+    assert "size of the databases" in said and not result["failed"]
+    assert "pg_stat_statements" in part.splitlines()[0], "what is not installed is said, and stops nothing"
 
 
 def test_a_bundle_names_the_cause_and_no_secret(module, project, arguments, tmp_path_factory):
@@ -95,3 +140,61 @@ def test_the_role(project, arguments, tmp_path_factory):
     assert played.rc == 0, played.output
     assert played.result["likely_cause"].startswith("wallet: the database has no connection left")
     assert zipfile.is_zipfile(folder / "bundles" / "now.zip")
+
+
+@pytest.mark.kubernetes
+def test_a_bundle_of_a_cluster(module, sandbox, tmp_path):
+    namespace = f"test-{uuid.uuid4().hex[:10]}"
+    workload = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "wallet", "namespace": namespace},
+        "spec": {
+            "selector": {"matchLabels": {"app": "wallet"}},
+            "template": {
+                "metadata": {"labels": {"app": "wallet"}},
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "app",
+                            "image": f"{sandbox['REGISTRY']}/t/nobody-pushed-this:v1",
+                            "env": [{"name": "DB_PASSWORD", "value": SECRET}],
+                        }
+                    ]
+                },
+            },
+        },
+    }
+    kubectl("create", "namespace", namespace)
+    try:
+        kubectl("apply", "--filename", "-", stdin=json.dumps(workload))
+        deadline = time.monotonic() + 120
+        while "ErrImagePull" not in kubectl("get", "events", "--namespace", namespace) + kubectl(
+            "get", "pods", "--namespace", namespace
+        ):
+            assert time.monotonic() < deadline, "the image was never pulled"
+            time.sleep(0.5)
+        dest = tmp_path / "bundle"
+        result = module(
+            "diagnostics",
+            dest=str(dest),
+            kubeconfig=sandbox["KUBECONFIG"],
+            namespace=namespace,
+            services=[{"name": "wallet"}],
+        )
+    finally:
+        kubectl("delete", "namespace", namespace, "--wait=false")
+    assert not result["failed"], result
+    assert result["likely_cause"].startswith("wallet: "), result
+    assert "nobody-pushed-this" in result["likely_cause"], result
+    wanted = {"processes.txt", "events.txt", "quotas.txt", "usage.txt", "images.txt", "wallet/describe.txt"}
+    assert wanted <= set(result["files"])
+    assert "nobody-pushed-this" in (dest / "images.txt").read_text()
+    assert "DB_PASSWORD" in (dest / "wallet" / "describe.txt").read_text()
+    for name in result["files"]:
+        assert SECRET not in (dest / name).read_text(), name
+
+
+def kubectl(*words: str, stdin: str = "") -> str:
+    done = subprocess.run(["kubectl", *words], input=stdin, capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout

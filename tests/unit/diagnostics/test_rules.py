@@ -53,6 +53,26 @@ def test_the_database():
     assert "does not answer" in findings({"database": {"error": "refused"}})[0].text
 
 
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ({"unresolved": True, "error": "Name or service not known"}, "cannot be resolved"),
+        ({"error": "certificate verify failed: certificate has expired"}, "is not accepted"),
+        ({"error": "connection refused"}, "does not speak TLS"),
+        ({"days": 3.5}, "ends in 3.5 days"),
+    ],
+)
+def test_names_and_their_certificates(host, said):
+    (found,) = findings({"hosts": [{"name": "shop.example.com", "addresses": [], "unresolved": False, **host}]})
+    assert said in found.text and "shop.example.com" in found.text and found.next
+    assert findings({"hosts": [{"name": "shop.example.com", "days": 80.0}]}) == []
+
+
+def test_a_transaction_that_nobody_ends():
+    assert "idle for 11 min" in findings({"database": {"idle_in_transaction": 700}})[0].text
+    assert findings({"database": {"idle_in_transaction": 20}}) == []
+
+
 def test_nothing_wrong_and_no_way_to_know_differ():
     assert findings({"services": [service("healthy")]}) == []
     assert "cannot be asked" in findings({"unreachable": "connection refused"})[0].text
@@ -69,6 +89,7 @@ def test_the_page_escapes_what_it_shows():
     assert "<script>" not in shown
     assert shown.index("Likely cause") < shown.index("Services")
     assert "Nothing wrong was found" in page("Diagnostics", [], [], [])
+    assert "in place: &lt;v1&gt;" in page("Diagnostics", [], [], [], "in place: <v1>")
 
 
 def test_of_the_environment_only_names_are_kept():
