@@ -173,6 +173,10 @@ def _release(events: Sequence[Json], stat: Mapping[str, Any]) -> str:
 def _failure(root: Json, events: Sequence[Json], stat: Mapping[str, Any]) -> Json:
     result = root["result"]
     message = result.get("msg") or root["task"]
+    step = root["step"]
+    if root["action"] not in KEPT and stat.get("reason"):
+        # Another's task, perhaps a secret one: the playbook itself says what it was.
+        message, step = str(stat["reason"]), str(stat.get("failed_step") or step)
     message, _sep, further = message.partition("\nNext:") if "\nNext:" in message else message.partition(" Next: ")
     causes = []
     for service in result.get("services") or ():
@@ -193,7 +197,8 @@ def _failure(root: Json, events: Sequence[Json], stat: Mapping[str, Any]) -> Jso
                 "events": list(service.get("events") or ())[-5:] if not service.get("logs") else [],
             }
         )
-    for check in result.get("checks") or ():
+    # A gate's checks, or what was watched during the rollout.
+    for check in [*(result.get("checks") or ()), *(result.get("monitor") or ())]:
         if not check.get("ok"):
             causes.append({"name": check["name"], "text": check["reason"], "stuck": "", "logs": [], "events": []})
     if not causes and result.get("output"):
@@ -222,7 +227,7 @@ def _failure(root: Json, events: Sequence[Json], stat: Mapping[str, Any]) -> Jso
                 if service.get("outcome") == "healthy" and service["name"] not in back
             ]
     return {
-        "step": root["step"],
+        "step": step,
         "task": root["task"],
         "message": message.strip(),
         "next": further.strip(),

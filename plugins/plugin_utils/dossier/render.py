@@ -327,14 +327,17 @@ def checks(found: Json) -> str:
     asked = found["checks"]
     if not asked:
         return ""
-    bad = [one for one in asked if not one["ok"]]
-    rows = [
-        [esc(one["name"]), word(one["verdict"]), esc(one["reason"]), f'<span class="soft">{esc(one["step"])}</span>']
-        for one in [*bad, *(one for one in asked if one["ok"])]
-    ]
-    body = table(["check", "verdict", "why", "step"], rows)
-    shut = "" if bad else f"<summary>All {len(asked)} are good</summary>"
-    return f"<h2>Checks</h2>{'<details>' + shut + body + '</details>' if shut else body}"
+    heads = ["check", "verdict", "why", "step"]
+    bad, good = [one for one in asked if not one["ok"]], [one for one in asked if one["ok"]]
+    parts = [table(heads, [check(one) for one in bad])] if bad else []
+    if good:
+        count = f"The other {len(good)} are good" if bad else f"All {len(good)} are good"
+        parts.append(f"<details><summary>{count}</summary>{table(heads, [check(one) for one in good])}</details>")
+    return f"<h2>Checks</h2>{''.join(parts)}"
+
+
+def check(one: Json) -> List[str]:
+    return [esc(one["name"]), word(one["verdict"]), esc(one["reason"]), f'<span class="soft">{esc(one["step"])}</span>']
 
 
 def data(found: Json) -> str:

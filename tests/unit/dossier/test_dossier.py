@@ -289,3 +289,24 @@ def test_a_file_that_cannot_be_included_is_explained():
 def test_a_service_that_was_never_started_did_not_change_and_has_no_bar():
     found = model.document(run(failed=True), FAILED)
     assert "later" not in [one["name"] for one in found["changes"] + found["timeline"]]
+
+
+def test_a_limit_that_was_breached_during_the_rollout_is_the_cause():
+    slow = check("p95", (0.1, 0.9, 0.9), ok=False, verdict="fail")
+    result = {"services": [service("api", "rolled_back")], "monitor": [check(), slow], "msg": "Failed to roll out"}
+    events = [make("service_rollout", result, outcome="failed", state="deployed", step="rollout")]
+    screen = first_screen(render.page(model.document(run(failed=True), events)))
+    assert "p95 : p95 is fail" in screen and "errors is pass" not in screen
+
+
+def test_a_recorded_breach():
+    page = render.page(json.loads((RECORDED / "breach.json").read_text()))
+    assert "error_rate of transaction-service : 3 bad answers in a row: the value is 1.614 %" in first_screen(page)
+    assert "The other 31 are good" in page
+
+
+def test_what_a_secret_task_does_not_say_the_playbook_does():
+    events = [make("ansible.builtin.set_fact", {}, outcome="failed", task="Read it")]
+    stat = {"purpose": "deploy v2", "reason": "the secret cannot be read", "failed_step": "preflight"}
+    found = model.document(run(failed=True, stat=stat), events)
+    assert found["failure"]["message"] == "the secret cannot be read" and found["failure"]["step"] == "preflight"
