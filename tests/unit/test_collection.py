@@ -29,6 +29,9 @@ def test_roles_are_complete(role):
     defaults = yaml.safe_load((role / "defaults/main.yml").read_text()) or {}
     assert set(defaults) <= set(specs)
     assert all(name.startswith(f"{role.name}_") for name in specs)
+    scenario = ROOT / "extensions" / "molecule" / role.name
+    for file in ("molecule.yml", "converge.yml", "verify.yml"):
+        assert (scenario / file).is_file(), f"no molecule scenario: {scenario / file}"
 
 
 @pytest.mark.parametrize("file", [*ROLES, *MODULES], ids=lambda file: file.stem)
