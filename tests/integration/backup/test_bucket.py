@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.backup import bucket as buckets
+from ansible_collections.eazepay.ops.plugins.module_utils.backup.manifest import text_of, verified_text
 from ansible_collections.eazepay.ops.plugins.module_utils.backup.take import Backups
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
 from ansible_collections.eazepay.ops.plugins.module_utils.restore.restore import Restores
@@ -255,6 +256,21 @@ def test_any_change_to_an_object_is_refused(pg, s3, aws, dest):
     before = pg.databases()
     refused = restore(pg, aws, manifest=made["manifest"])
     assert refused["failed"] and "damaged" in refused["msg"] and pg.databases() == before
+
+
+def test_a_copied_backup_serves_again_when_every_byte_of_it_holds(pg, s3, aws, dest):
+    made = backup(pg, dest, aws, release="v1")["backup"]
+    name = dest[5:].partition("/")[0]
+    key = f"nightly/{made['id']}/{MANIFEST}"
+    manifest = json.loads(s3.get_object(Bucket=name, Key=key)["Body"].read())
+    for file in manifest["files"].values():
+        file["etag"] = "of-another-bucket"
+    text = text_of(manifest)
+    s3.put_object(Bucket=name, Key=key, Body=text)
+    note = verified_text("read", 1.0, manifest, json.loads(text)["digest"])
+    s3.put_object(Bucket=name, Key=f"nightly/{made['id']}/verified.json", Body=note)
+    again = backup(pg, dest, aws, release="v1")
+    assert again["reused"] and again["backup"]["id"] == made["id"], again
 
 
 def test_what_is_spoilt_while_it_is_restored_is_not_swapped_in(pg, s3, aws, dest):

@@ -24,6 +24,16 @@ PLAY = """
     - name: Back up
       ansible.builtin.include_role: {name: eazepay.ops.backup}
       vars: {backup_databases: [roles_identity], backup_dest: "{{ dest }}", backup_release: v1, backup_keep: {last: 3}}
+    - name: Restore drill
+      ansible.builtin.include_role: {name: eazepay.ops.backup}
+      vars:
+        backup_state: verified
+        backup_verify: restore
+        backup_databases: [roles_identity]
+        backup_dest: "{{ dest }}"
+    - name: It restores
+      ansible.builtin.assert:
+        that: [backup_result is changed, backup_result.backup.verified == 'restore']
     - name: Migrate
       ansible.builtin.include_role: {name: eazepay.ops.migrate}
       vars: {migrate_services: "{{ services }}"}
@@ -33,7 +43,7 @@ PLAY = """
     - name: What came of it
       ansible.builtin.assert:
         that:
-          - backup_result.backup.verified == 'read'
+          - backup_result.backup.verified == 'restore'
           - migrate_result.services[0].reverted | length == 2
     - name: Restore
       ansible.builtin.include_role: {name: eazepay.ops.restore}
