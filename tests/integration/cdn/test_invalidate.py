@@ -81,3 +81,17 @@ def test_the_note_of_a_publication_is_taken_away_once_it_is_done(invalidate, aws
     assert (
         not gone["changed"] and gone["invalidation"] == {} and s3.list_objects_v2(Bucket="t-cdn-note")["KeyCount"] == 0
     )
+
+
+def test_many_distributions_in_one_call(invalidate, distribution, aws, cloudfront):
+    one = {"name": "one", "alias": distribution[1], "paths": ["/a"]}
+    two = {"name": "two", "distribution_id": distribution[0], "paths": ["/b"]}
+    nothing = {"name": "nothing", "alias": distribution[1], "pending": ""}
+    done = invalidate(distribution_id=None, sites=[one, two, nothing], release="v1")
+    assert not done["failed"] and done["changed"], done
+    assert [site["paths"] for site in done["sites"]] == [["/a"], ["/b"], []]
+    assert {site["invalidation"].get("status") for site in done["sites"]} == {"Completed", None}
+    assert not invalidate(distribution_id=None, sites=[one, two, nothing], release="v1")["changed"]
+    half = invalidate(distribution_id=None, sites=[{**one, "paths": ["/c"]}, {**two, "distribution_id": "ENONE"}])
+    assert half["failed"] and half["changed"] and "ENONE" in half["msg"]
+    assert [site["failed"] for site in half["sites"]] == [False, True]

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import gzip
+import http.client
+import http.server
 import os
 import signal
+import socket
+import threading
 import time
 
 import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import client
 from ansible_collections.eazepay.ops.plugins.modules import site_publish
 
 from tests.integration.site.server import in_process
@@ -233,9 +238,6 @@ def test_a_note_of_a_newer_format_is_not_overwritten(publish, site, s3, bucket):
 
 def test_a_denied_bucket_is_said(publish, site):
     # moto checks no policy, so a server that denies everything stands in for another account's bucket.
-    import http.server
-    import threading
-
     class Deny(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
@@ -309,3 +311,59 @@ def test_what_is_excluded_is_neither_put_nor_deleted(publish, site, content, s3,
     s3.put_object(Bucket=bucket, Key="app.js.map", Body=b"of somebody else")
     result = publish(site("v1", {**V1, "more.js.map": "x"}), "v1", exclude=["*.map"], keep_releases=1)
     assert not result["failed"] and "app.js.map" in content() and "more.js.map" not in content()
+
+
+class Breaking(http.server.BaseHTTPRequestHandler):
+    """S3 by way of a line that breaks: after so many uploads each one ends in the middle."""
+
+    protocol_version = "HTTP/1.1"
+
+    def forward(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command == "PUT":
+            self.server.uploads += 1
+            if self.server.uploads > self.server.good:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
+        line = http.client.HTTPConnection("127.0.0.1", self.server.origin, timeout=60)
+        # With the same Host, for it is signed.
+        line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            line.putheader(name, value)
+        line.endheaders(body)
+        answer = line.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length", "server", "date"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        line.close()
+
+    do_GET = do_PUT = do_POST = do_DELETE = forward
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_upload_that_breaks_half_way_is_told_and_taken_up(publish, site, content, aws, monkeypatch):
+    monkeypatch.setattr(client, "__defaults__", (10, 2))  # nobody wants to wait for eight attempts
+    publish(site("v1", {"index.html": "v1"}), "v1")
+    new = {"index.html": "v2", **{f"assets/part.0123abcd{number:02}.js": str(number) for number in range(20)}}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Breaking)
+    server.daemon_threads = True
+    server.origin, server.uploads, server.good = int(aws["endpoint_url"].rpartition(":")[2]), 0, 8
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        broken = publish(site("v2", new), "v2", endpoint_url=f"http://127.0.0.1:{server.server_port}", concurrency=2)
+    finally:
+        server.shutdown()
+    assert broken["failed"] and broken["changed"] and 0 < len(broken["uploaded"]) < len(new), broken
+    assert content()["index.html"][0] == "v1", "pages go last"
+    # What the broken run left to be invalidated is still known, though this one uploads nothing under those paths.
+    done = publish(site("v2", new), "v2")
+    assert not done["failed"] and not set(done["uploaded"]) & set(broken["uploaded"])
+    assert content()["index.html"][0] == "v2" and {"/", "/index.html"} <= set(done["changed_paths"])
