@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from dataclasses import dataclass
 
 import pytest
@@ -72,6 +73,8 @@ def test_a_release_that_fails_two_requests_in_a_hundred_is_put_back(target):
     samples = graph(record, "error_rate of transaction-service")
     assert [one["verdict"] for one in samples[-3:]] == ["fail"] * 3
     assert all(one["value"] > 0.01 for one in samples[-3:])
+    with urllib.request.urlopen(target.sandbox["MAIL_URL"], timeout=30) as answer:
+        assert "deploy v1.2.0-errors on local: failed" in answer.read().decode()
 
 
 def test_a_release_that_is_slow_is_put_back(target):
