@@ -36,7 +36,15 @@ PLAY = """
         that: [backup_result is changed, backup_result.backup.verified == 'restore']
     - name: Migrate
       ansible.builtin.include_role: {name: eazepay.ops.migrate}
-      vars: {migrate_services: "{{ services }}"}
+      vars:
+        migrate_services: "{{ services }}"
+        migrate_rehearse: true
+        migrate_manifest: "{{ backup_result.backup.manifest }}"
+    - name: It was rehearsed, on a copy that is gone
+      ansible.builtin.assert:
+        that:
+          - migrate_rehearsal.rehearsals[0].migrations == migrate_result.services[0].applied
+          - migrate_rehearsal.rehearsals[0].again.seconds > 0
     - name: Revert
       ansible.builtin.include_role: {name: eazepay.ops.migrate}
       vars: {migrate_services: "{{ services }}", migrate_state: reverted, migrate_point: "{{ migrate_result.point }}"}
