@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.modules import run_module
 from tests.postgres import server
 
 ROOT = Path(__file__).parents[3]
@@ -102,3 +103,33 @@ def test_a_deployments_databases_there_and_back(sandbox, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rd-canary" not in done.stdout
     assert not [name for name in pg.databases() if name.startswith("roles_identity_")]
+
+
+def test_the_restore_drill_is_one_command(sandbox, tmp_path):
+    pg = server(15)
+    pg.make("drill_wallet", rows=20)
+    made = run_module("pg_backup", dest=str(tmp_path / "b"), databases=["drill_wallet"], release="v1", **pg.login)
+    assert made["backup"]["verified"] == "read"
+    variables = {
+        "eazepay_database": {"host": "127.0.0.1", "port": pg.port, "secret": "none"},
+        "eazepay_databases": ["drill_wallet"],
+        "eazepay_backup": {"dest": str(tmp_path / "b"), "max_age": "1h", "keep": {}},
+        "run_database_secret": {"username": "super", "password": pg.login["login_password"]},
+    }
+    (tmp_path / "variables.json").write_text(json.dumps(variables))
+    argv = [Path(sys.executable).parent / "ansible-playbook", "drill.yml", "-i", "local"]
+    done = subprocess.run(
+        [*argv, "-e", f"@{tmp_path}/variables.json"],
+        cwd=ROOT / "playbooks",
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{made['backup']['id']} of drill_wallet was restored on trial" in " ".join(done.stdout.split())
+    assert "rd-canary" not in done.stdout
+    listed = run_module("pg_backup", state="listed", dest=str(tmp_path / "b"))["backups"]
+    assert listed[0]["verified"] == "restore"
+    assert not [name for name in pg.databases() if "scratch" in name]
