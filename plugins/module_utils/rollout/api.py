@@ -101,6 +101,8 @@ class Api:
         self.namespace = namespace or own or "default"
         # Retries are ours to make: those of the library know nothing of what is safe to repeat.
         self.configuration.retries = False
+        # The watches keep theirs; beside them a few requests run at the same time.
+        self.configuration.connection_pool_maxsize = 16
         self.pool = client.ApiClient(self.configuration).rest_client.pool_manager
         self.requests = 0
         self.answered = False

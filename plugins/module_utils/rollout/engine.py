@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
@@ -404,14 +405,18 @@ class Engine:
     def _conclude(self) -> None:
         if self.failure is not None:
             return
-        for track in self.tracks.values():
-            if track.phase == DONE:
-                track.ended = self.clock()
-                try:
-                    self.driver.finish(track.step)
-                except OpsError as error:
-                    # It is healthy; only the record of it is not.
-                    self.progress.event(f"{track.name}: {error.message}", service=track.name)
+        done = [track for track in self.tracks.values() if track.phase == DONE]
+
+        def finish(track: Track) -> None:
+            track.ended = self.clock()
+            try:
+                self.driver.finish(track.step)
+            except OpsError as error:
+                # It is healthy; only the record of it is not.
+                self.progress.event(f"{track.name}: {error.message}", service=track.name)
+
+        with ThreadPoolExecutor(max_workers=self.driver.at_once) as pool:
+            list(pool.map(finish, done))
 
 
 def touched(tracks: List[Track]) -> Set[str]:

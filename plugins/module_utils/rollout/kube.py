@@ -50,6 +50,8 @@ Json = Dict[str, Any]
 class Kubernetes(Driver):
     """Services on one cluster, in one namespace."""
 
+    at_once = 4
+
     def __init__(self, api: Api, max_parallel: int = 0, patient: bool = False) -> None:
         self.api = api
         self.max_parallel = max_parallel
@@ -327,6 +329,10 @@ class Kubernetes(Driver):
                 side["release"] = release
         return before, after
 
+    def ready(self) -> None:
+        # What may not be watched must not be rolled.
+        self.watch()
+
     def preflight(self, plan: Plan) -> List[Problem]:
         acting = [step for step in plan.steps if step.acts]
         return checks.preflight(
@@ -348,8 +354,6 @@ class Kubernetes(Driver):
                 # Its status has moved since it was read, or a webhook only judges in earnest: nothing against it.
                 return None
             return self._error("patch", WORKLOADS[step.service.kind], error, step.service.workload).message
-        # What may not be watched must not be rolled.
-        self.watch()
         return None
 
     def _template(self, step: Step) -> Json:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
@@ -120,13 +121,15 @@ def _examine(driver: Driver, steps: Plan, params: Mapping[str, Any], known: Sequ
     :raises OpsError: all that is fatal, in one message.
     """
     problems = [*known, *(driver.preflight(steps) if params.get("preflight", True) else [])]
-    for step in steps.steps:
-        refusal = driver.validate(step) if step.acts else None
-        if refusal:
-            problems.append(Problem(step.name, "refused", refusal))
+    acting = [step for step in steps.steps if step.acts]
+    with ThreadPoolExecutor(max_workers=driver.at_once) as pool:
+        refusals = list(pool.map(driver.validate, acting))
+    problems += [Problem(step.name, "refused", said) for step, said in zip(acting, refusals) if said]
     fatal = [f"{one.service}: {one.text}" for one in problems if one.fatal]
     if fatal:
         raise OpsError("start", "the rollout", "; ".join(fatal), "Nothing was touched.")
+    if acting:
+        driver.ready()
     return problems
 
 

@@ -175,8 +175,11 @@ class Options:
 class Driver:
     """What a target must be able to do. Drivers observe and act; they decide nothing.
 
-    Any method may raise :class:`OpsError`. Methods are called from one thread.
+    Any method may raise :class:`OpsError`. Methods are called from one thread, but for ``validate`` and ``finish``, of
+    which ``at_once`` may run at the same time, each for another step.
     """
+
+    at_once = 1
 
     def completed(self, services: List[Service]) -> List[Service]:
         """The services with what the target itself says of their dependencies, where the caller says nothing."""
@@ -200,6 +203,9 @@ class Driver:
     def preflight(self, plan: Plan) -> List[Problem]:
         """Read-only checks of the whole plan."""
         return []
+
+    def ready(self) -> None:
+        """Called once before the first step that acts, after all checks; the last chance to refuse."""
 
     def diff(self, step: Step) -> Tuple[Any, Any]:
         """What is and what will be, for diff mode; free of secrets."""
