@@ -98,7 +98,8 @@ def test_a_release_that_is_slow_is_put_back(target):
 
 def test_where_the_inventory_says_so_a_breach_waits_for_a_person(sandbox):
     target = standing("compose", sandbox)
-    with target.traffic() as traffic:
+    # Few enough requests that the errors show in the bake, and not while the service still rolls.
+    with target.traffic(rate=30) as traffic:
         traffic.await_sent(60)
         done = target.deploy(
             "v1.2.0-errors", services="transaction", eazepay_no_data="fail", eazepay_bake=300, eazepay_on_breach="hold"
