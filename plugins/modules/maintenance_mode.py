@@ -57,6 +57,12 @@ options:
     description: Seconds after which it lifts itself. Switching it on again as the same owner renews that.
     type: int
     default: 3600
+  until:
+    description:
+      - Moment at which it ends at the latest, as in V(2026-12-05T01:00:00Z); the window that was announced.
+      - One that is over is refused.
+    type: str
+    default: ""
   force:
     description: Whether to turn what is somebody else's. O(reason) must say why.
     type: bool
@@ -139,6 +145,7 @@ SPEC: Dict[str, Any] = {
     "owner": {"type": "str"},
     "reason": {"type": "str", "default": ""},
     "duration": {"type": "int", "default": 3600},
+    "until": {"type": "str", "default": ""},
     "force": {"type": "bool", "default": False},
     "kubeconfig": {"type": "path"},
     "context": {"type": "str"},
@@ -164,7 +171,7 @@ def maintenance_mode(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     maintenance = Maintenance(open_switch(params))
     force = reason if params["force"] else ""
     if params["state"] == "enabled":
-        return maintenance.enable(params["owner"], reason, params["duration"], force, check)
+        return maintenance.enable(params["owner"], reason, params["duration"], force, check, params["until"].strip())
     if params["state"] == "disabled":
         return maintenance.disable(params["owner"], force, check)
     return maintenance.status()

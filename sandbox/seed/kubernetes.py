@@ -63,7 +63,7 @@ class Kubernetes:
 
     def start(self, release_folder: Path, release: str, reset: bool = False) -> None:
         client = self.client()
-        wanted = {f"{name}-service" for name in SERVICES} | {"edge"}
+        wanted = {f"{name}-service" for name in SERVICES} | {"edge", "maintenance"}
         there = {one.metadata.name for one in self.deployments(client)}
         if wanted <= there and not reset:
             await_ready(lambda: self.settled(client), 300, f"namespace {NAMESPACE}")

@@ -156,7 +156,7 @@ def notified(
 ) -> Said:
     """Whether people were told early enough, of this release, and not so long ago that they forgot.
 
-    :param notices: ``kind``, ``release``, ``at`` and perhaps ``starts`` (ISO 8601), ``delivered``.
+    :param notices: ``kind``, ``release``, ``at``, ``delivered``, and perhaps ``starts`` and ``until`` (ISO 8601).
     :param notice: seconds that must lie between the notice and now.
     """
     about = [one for one in notices if one.get("kind") == kind and (not release or one.get("release") == release)]
@@ -172,13 +172,15 @@ def notified(
     first = min(moment(one["at"]) for one in recent)
     if now - first < notice:
         return FAIL, (
-            f"the team was told {duration(now - first)} ago, and {duration(notice)} are asked for: "
+            f"people were told {duration(now - first)} ago, and {duration(notice)} are asked for: "
             f"not before {stamp(first + notice)}"
         )
     newest = max(recent, key=lambda one: moment(one["at"]))
     if newest.get("starts") and moment(newest["starts"]) > now + 60:
         return FAIL, f"it was announced for {stamp(moment(newest['starts']))}, which is still to come"
-    return PASS, f"the team was told {duration(now - first)} ago, by {', '.join(newest['delivered'])}"
+    if newest.get("until") and moment(newest["until"]) <= now:
+        return FAIL, f"its window was over at {stamp(moment(newest['until']))}: announce another"
+    return PASS, f"people were told {duration(now - first)} ago, by {', '.join(newest['delivered'])}"
 
 
 def stamp(seconds: float) -> str:

@@ -161,7 +161,10 @@ class Ledger:
         raise OpsError("record", f"{id} in {self.store.where}", "others kept writing it at the same time", "Run again.")
 
     def notice(self, id: str, body: Dict[str, Any], check: bool = False) -> Dict[str, Any]:
-        """Keeps that people were told of something. A notice is written once, and dated here."""
+        """Keeps that people were told of something. A notice is written once, and dated here.
+
+        :param body: with ``starts`` (ISO 8601) and ``minutes`` it is of a window; ``until`` is added.
+        """
         if not judge.ID.match(id):
             raise InputError("id", f"{id!r} is not like 20261126T113000Z-v1.1.0")
         name = f"notices/{id}"
@@ -169,6 +172,12 @@ class Ledger:
         if stored:
             return {"changed": False, "notice": self.decoded(name, stored)}
         kept = {**body, "id": id, "at": text_of(self.clock())}
+        if body.get("starts") and body.get("minutes"):
+            try:
+                starts = seconds_of(str(body["starts"]).replace("Z", "+00:00"))
+                kept["until"] = text_of(starts + 60 * float(body["minutes"]))
+            except ValueError as error:
+                raise InputError("record", f"starts and minutes are no window: {error}") from error
         if not check and not self.store.write(name, judge.encode(kept), None):
             raise OpsError("record", f"the notice {id} in {self.store.where}", "another has this name", "Run again.")
         return {"changed": True, "notice": kept}

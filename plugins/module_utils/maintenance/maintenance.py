@@ -7,12 +7,24 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any, Callable, Dict, Optional
 
-from ..common.errors import OpsError
+from ..common.errors import InputError, OpsError
 from ..ledger import lease as leases
 from ..ledger.ledger import TIMES, text_of
 from .file_switch import Unknown
+
+
+def moment(text: str) -> float:
+    """:raises InputError: it is no moment with an offset from UTC."""
+    try:
+        parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
+        raise InputError("until", f"{text!r} is not like 2026-12-05T01:00:00Z")
+    return parsed.timestamp()
 
 
 class Maintenance:
@@ -42,8 +54,17 @@ class Maintenance:
             unknown = {"owner": "somebody unknown", "purpose": "", "generation": 0}
             return {**unknown, "since": now, "heartbeat": now, "expires": now + 1}
 
-    def enable(self, owner: str, reason: str, seconds: float, force: str = "", check: bool = False) -> Dict[str, Any]:
-        """Switches maintenance on for ``seconds``, or renews it for the same owner."""
+    def enable(
+        self, owner: str, reason: str, seconds: float, force: str = "", check: bool = False, until: str = ""
+    ) -> Dict[str, Any]:
+        """Switches maintenance on for ``seconds``, or renews it for the same owner.
+
+        :param until: the moment (ISO 8601) at which it ends at the latest.
+        """
+        if until:
+            seconds = min(seconds, moment(until) - self.clock())
+            if seconds <= 0:
+                raise InputError("until", f"{until} is over")
         with self.switch.alone():
             decision = leases.take(self.read(force), owner, reason, seconds, self.clock(), {}, False, force)
             if not decision.granted:

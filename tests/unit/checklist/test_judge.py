@@ -110,6 +110,8 @@ def notice(age, **more):
         ([notice(30 * DAY)], FAIL, "tell them again"),
         ([notice(7200, starts=NOW + 3600)], FAIL, "still to come"),
         ([notice(7200, starts=NOW - 60)], PASS, "by mail"),
+        ([notice(7200, starts=NOW - 60, until=NOW + 60)], PASS, "by mail"),
+        ([notice(7200, starts=NOW - 60, until=NOW)], FAIL, "window was over"),
         ([], FAIL, "nobody was told"),
     ],
 )

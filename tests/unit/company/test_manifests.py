@@ -23,7 +23,7 @@ def test_release_of_an_image():
 def test_every_service_has_a_deployment_that_never_goes_below_its_replicas():
     objects = manifests(COMPANY / "kubernetes", VALUES)
     found = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "Deployment"}
-    assert set(found) == {f"{name}-service" for name in SERVICES} | {"edge"}
+    assert set(found) == {f"{name}-service" for name in SERVICES} | {"edge", "maintenance"}
     assert {spec["strategy"]["rollingUpdate"]["maxUnavailable"] for spec in found.values()} == {0}
     for name in SERVICES:
         container = found[f"{name}-service"]["template"]["spec"]["containers"][0]
