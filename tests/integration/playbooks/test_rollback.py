@@ -1,0 +1,114 @@
+"""The playbook `rollback` on a company of two tiny services."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.shop import shop
+
+
+@pytest.fixture
+def company(sandbox, tmp_path):
+    with shop(tmp_path, sandbox) as made:
+        yield made
+
+
+def git(folder, *words):
+    who = {f"GIT_{role}_{key}": "t@example.com" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+    argv = ["git", "-C", str(folder), *words]
+    return subprocess.run(argv, check=True, capture_output=True, text=True, env={**os.environ, **who}).stdout.strip()
+
+
+def test_the_plan_then_the_rollback_then_its_undoing(company):
+    planned = company.play("rollback.yml", "--check")
+    assert "planned, nothing was touched" in planned and "-> v1.0.0" in planned
+    assert company.versions() == {"v2"} and not company.slack() and len(company.ledger.query(9)["records"]) == 2
+
+    done = company.play("rollback.yml")
+    print(done[done.index("Steps:") :])
+    assert "Back at v1.0.0, from v1.1.0." in done and "-e to_release=v1.1.0" in done
+    assert company.versions() == {"v1"}
+    record = company.ledger.query(1)["records"][0]
+    assert (record["release"], record["outcome"], record["rolled_back_from"]) == ("v1.0.0", "good", "v1.1.0")
+    assert not company.ledger.query(1)["lock"]
+
+    # One thread: begun, done, and its first message says how it ended.
+    first, last, edit = company.slack()
+    assert (first["path"], last["path"], edit["path"]) == ("/api/chat.postMessage",) * 2 + ("/api/chat.update",)
+    assert last["message"]["thread_ts"] == edit["message"]["ts"] and "done" in edit["message"]["text"]
+    assert "xoxb-shop" not in done
+    assert [one["subject"].rpartition(": ")[2] for one in company.mails()] == ["started", "done"]
+
+    # There is nothing further back, so a second rollback touches nothing.
+    assert "knows no good release" in company.play("rollback.yml", ok=False)
+    assert company.versions() == {"v1"}
+    assert any("failed" in one["subject"] for one in company.mails("on-call"))
+
+    company.play("rollback.yml", "-e", "to_release=v1.1.0")
+    assert company.versions() == {"v2"}
+
+
+def test_all_of_it_with_the_code_prepared_and_not_pushed(company):
+    origin, source = company.folder / "origin.git", company.folder / "source"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin)], check=True)
+    subprocess.run(["git", "clone", "--quiet", str(origin), str(source)], check=True, capture_output=True)
+    for release in ("v1.0.0", "v1.1.0"):
+        (source / "code").write_text(f"{release}\n")
+        (source / "logo").write_bytes(b"\0\1" + release.encode())
+        git(source, "add", "--all")
+        git(source, "commit", "--quiet", "-m", release)
+        git(source, "tag", "-a", release, "-m", release)
+    (source / "later").write_text("work that came after\n")
+    git(source, "add", "--all")
+    git(source, "commit", "--quiet", "-m", "later")
+    git(source, "push", "--quiet", "--tags", "origin", "HEAD:main")
+
+    done = company.play("rollback.yml", "-e", "scope=complete")
+    assert "Code: branch revert-v1.1.0-to-v1.0.0" in done, done[-3000:]
+    assert company.versions() == {"v1"}
+    branch = "revert-v1.1.0-to-v1.0.0"
+    assert git(source, "show", f"{branch}:code") == "v1.0.0" and git(source, "show", f"{branch}:later")
+    assert git(source, "rev-parse", f"{branch}^") == git(source, "rev-parse", "origin/main")
+    assert not git(source, "ls-remote", "origin", branch) and len(git(source, "worktree", "list").splitlines()) == 1
+
+
+def test_code_that_cannot_be_reverted_is_said_and_fails_nothing(company):
+    done = company.play("rollback.yml", "-e", "scope=complete")
+    assert "no branch could be prepared" in done and company.versions() == {"v1"}
+
+
+def test_what_a_killed_deployment_left_goes_back_to_what_it_found(company):
+    """The first deployment of all, killed: no good record, but the record says what it found."""
+    for record in (company.folder / "ledger" / "records").iterdir():
+        record.unlink()
+    before = {"release": "v1.0.0", "images": {"main": company.images["v1.0.0"]}}
+    services = [{"name": name, "before": before} for name in ("identity", "wallet")]
+    company.ledger.record("20260102T000000Z-v1.1.0", {"release": "v1.1.0", "outcome": "running", "services": services})
+    company.play("rollback.yml")
+    assert company.versions() == {"v1"}
+
+
+def test_a_rollback_that_is_killed_is_done_by_the_next_one(company):
+    run = company.start("rollback.yml")
+    deadline = time.monotonic() + 120
+    while company.versions() == {"v2"}:
+        assert run.poll() is None and time.monotonic() < deadline, run.communicate()[0][-3000:]
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    company.play("rollback.yml")
+    assert company.versions() == {"v1"}
+
+
+def test_bad_input_is_refused(company):
+    assert "scope is services, database or complete, not all" in company.play(
+        "rollback.yml", "-e", "scope=all", ok=False
+    )
+    missing = company.play("rollback.yml", "-e", "to_release=v0.9.0", ok=False)
+    assert "knows no good release v0.9.0. Nothing was touched" in missing
+    assert company.versions() == {"v2"}

@@ -1,0 +1,203 @@
+"""A company of two tiny services behind the sandbox's proxy, with a ledger, contacts and a repository of its own.
+
+The playbooks run on it as they do on Eazepay, in seconds and beside other tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import Ledger
+from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import Folder
+
+from tests.conftest import ROOT
+from tests.images import tiny
+
+NAMES = ("identity", "wallet")
+HEALTH = '{test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1:8080/health"], interval: 1s, retries: 2}'
+
+
+class Shop:
+    """v2 of two services, deployed as v1.1.0 over v1.0.0, says the ledger."""
+
+    def __init__(self, folder: Path, sandbox: dict[str, str]) -> None:
+        self.id = uuid.uuid4().hex[:8]
+        self.folder, self.sandbox = folder, sandbox
+        self.project = f"t_shop_{self.id}"
+        self.images = {"v1.0.0": tiny(sandbox["REGISTRY"], "v1"), "v1.1.0": tiny(sandbox["REGISTRY"], "v2")}
+        self.switch = folder / "maintenance" / "on"
+        self.ledger = Ledger(Folder(str(folder / "ledger")))
+        self.mail = f"team-{self.id}@example.com"
+        self.channel = f"C{self.id}"
+        self.secret = f"t/{self.id}/slack"
+
+    def write(self, release: str) -> None:
+        (self.folder / "maintenance").mkdir(exist_ok=True)
+        self.folder.chmod(0o755)  # the proxy is somebody else
+        proxy = ROOT / "sandbox" / "company" / "proxy"
+        (self.folder / "maintenance" / "page.html").write_text((proxy / "page.html").read_text())
+        text = "services:"
+        for name in NAMES:
+            text += (
+                f"\n  {name}-service:\n    image: {self.images[release]}\n    stop_grace_period: 5s\n"
+                f"    healthcheck: {HEALTH}"
+            )
+        text += f"""
+  proxy:
+    image: {self.sandbox["REGISTRY"]}/sandbox/base:1
+    command: [nginx, -c, /conf/nginx.conf]
+    ports: ["127.0.0.1::8080"]
+    volumes: ["{proxy}:/conf:ro", "{self.folder}/maintenance:/etc/nginx/maintenance:ro"]
+"""
+        (self.folder / "compose.yml").write_text(text)
+
+    def docker(self, *words: str) -> str:
+        argv = ["docker", "compose", "--project-name", self.project, "--project-directory", str(self.folder), *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def up(self) -> None:
+        self.write("v1.1.0")
+        self.docker("up", "--detach", "--wait")
+        self.edge = f"http://{self.docker('port', 'proxy', '8080')}"
+        for hour, release in ((1, "v1.0.0"), (2, "v1.1.0")):
+            self.record(f"20260101T0{hour}0000Z-{release}", release)
+        boto3.client("secretsmanager").create_secret(Name=self.secret, SecretString=json.dumps({"token": "xoxb-shop"}))
+
+    def record(self, id: str, release: str, **more: Any) -> None:
+        images = dict.fromkeys(NAMES, self.images[release])
+        self.ledger.record(id, {"release": release, "outcome": "good", "images": images, **more})
+
+    def down(self) -> None:
+        self.switch.unlink(missing_ok=True)
+        subprocess.run(
+            ["docker", "compose", "--project-name", self.project, "down", "--timeout", "1", "--volumes"],
+            check=False,
+            capture_output=True,
+            cwd=self.folder,
+        )
+        with contextlib.suppress(Exception):
+            boto3.client("secretsmanager").delete_secret(SecretId=self.secret, ForceDeleteWithoutRecovery=True)
+
+    def variables(self) -> dict[str, Any]:
+        return {
+            "eazepay_services": [
+                {
+                    "name": name,
+                    "workload": f"{name}-service",
+                    "depends_on": [one for one in NAMES[:1] if one != name],
+                    "host": f"{name}.eazepay.test",
+                    "health": "/health",
+                }
+                for name in NAMES
+            ],
+            "eazepay_compose": {"project_src": str(self.folder), "project_name": self.project},
+            "eazepay_edge": self.edge,
+            "eazepay_ledger": str(self.folder / "ledger"),
+            "eazepay_portals": [],
+            "eazepay_flows": [],
+            "eazepay_slos": {},
+            "eazepay_source": {
+                "repository": str(self.folder / "origin.git"),
+                "checkout": str(self.folder / "source"),
+                "releases": str(self.folder / "releases"),
+            },
+            "eazepay_notifications": {
+                "mail": {
+                    "host": self.sandbox["SMTP_HOST"],
+                    "port": self.sandbox["SMTP_PORT"],
+                    "sender": "ops@example.com",
+                },
+                "slack": {
+                    "secret": self.secret,
+                    "channel": self.channel,
+                    "api": f"{self.sandbox['SLACK_SINK_URL']}/api",
+                },
+            },
+            "eazepay_contacts": {
+                "users": [f"users-{self.id}@example.com"],
+                "team": [self.mail],
+                "on_call": [f"on-call-{self.id}@example.com"],
+                "devops_lead": [f"lead-{self.id}@example.com"],
+                "escalation": [f"escalation-{self.id}@example.com"],
+            },
+            "eazepay_maintenance": {
+                "switch": str(self.switch),
+                "services": [],
+                "backend": {},
+                "silence": [{"name": "shop", "value": self.id, "isRegex": False, "isEqual": True}],
+            },
+            "eazepay_diagnostics": str(self.folder / "diagnostics"),
+            "eazepay_postmortems": str(self.folder / "postmortems"),
+        }
+
+    def start(self, playbook: str, *more: str, **variables: Any) -> subprocess.Popen:
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        given = json.dumps({**self.variables(), **variables})
+        return subprocess.Popen(
+            [program, f"playbooks/{playbook}", "-i", "inventories/local", "-e", given, *more],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_DOSSIER_DIR": str(self.folder / "dossiers")},
+        )
+
+    def play(self, playbook: str, *more: str, ok: bool = True, **variables: Any) -> str:
+        """What a playbook prints, without the line breaks that only fold it."""
+        run = self.start(playbook, *more, **variables)
+        output = run.communicate(timeout=300)[0]
+        assert "Traceback" not in output
+        assert (run.returncode == 0) is ok, output[-6000:]
+        return " ".join(output.split())
+
+    def ask(self, path: str = "/version", name: str = "wallet") -> tuple[int, str, str]:
+        """Status, body and Retry-After of an answer, as a user gets it."""
+        request = urllib.request.Request(f"{self.edge}{path}", headers={"Host": f"{name}.eazepay.test"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read().decode().strip(), ""
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode(), error.headers.get("Retry-After") or ""
+
+    def versions(self) -> set[str]:
+        return {self.ask(name=name)[1] for name in NAMES}
+
+    def mails(self, who: str = "team") -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.sandbox['MAIL_URL']}/?to={who}-{self.id}@example.com", timeout=10) as found:
+            return json.load(found)
+
+    def slack(self) -> list[dict[str, Any]]:
+        """What was sent to the shop's channel, the first first; ``path`` tells posts from edits."""
+        with urllib.request.urlopen(f"{self.sandbox['SLACK_SINK_URL']}/messages", timeout=10) as found:
+            return [one for one in json.load(found) if one["message"].get("channel") == self.channel]
+
+    def notice(self, ago: float, **body: Any) -> None:
+        """A notice of an earlier time."""
+        at = time.time() - ago
+        name = datetime.fromtimestamp(at, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        Ledger(self.ledger.store, clock=lambda: at).notice(f"{name}-notice", {"delivered": ["mail"], **body})
+
+
+@contextlib.contextmanager
+def shop(folder: Path, sandbox: dict[str, str]) -> Iterator[Shop]:
+    made = Shop(folder, sandbox)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
