@@ -61,12 +61,13 @@ class Maintenance:
 
         :param until: the moment (ISO 8601) at which it ends at the latest.
         """
+        now = self.clock()
         if until:
-            seconds = min(seconds, moment(until) - self.clock())
+            seconds = min(seconds, moment(until) - now)
             if seconds <= 0:
                 raise InputError("until", f"{until} is over")
         with self.switch.alone():
-            decision = leases.take(self.read(force), owner, reason, seconds, self.clock(), {}, False, force)
+            decision = leases.take(self.read(force), owner, reason, seconds, now, {}, False, force)
             if not decision.granted:
                 raise self.refusal("enable", decision.holder)
             if not check and decision.document:
