@@ -106,7 +106,7 @@ def test_a_notice_can_be_waived_with_a_reason_that_is_kept(company):
 
 def test_an_emergency_is_on_at_once_and_begins_a_post_mortem(company):
     run = company.start(
-        "maintenance.yml", "-e", "state=on", "-e", "kind=emergency", "-e", "reason=wallet loses bookings"
+        "maintenance.yml", "-e", "state=on", "-e", "kind=emergency", "-e", "reason='wallet loses bookings'"
     )
     output = " ".join(run.communicate(timeout=300)[0].split())
     assert run.returncode == 0, output[-4000:]
