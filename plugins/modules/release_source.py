@@ -14,6 +14,8 @@ description:
     the given one is refused, never moved.
   - Puts exactly the tag's files into a folder without git. A folder where they all stand unchanged is left alone.
   - Tells the commits since the tag before.
+  - In check mode no tag is made or pushed, but the files are put into the folder as usual, for what other tasks then
+    say of the release is true of its own files only.
 author:
   - The eazepay.ops authors (@eazepay)
 extends_documentation_fragment:

@@ -45,7 +45,7 @@ class Locks:
         with contextlib.suppress(OpsError, database_error()), self.server.session(self.database) as connection:
             before: Dict[Tuple[str, str], float] = {}
             while not self.over.is_set():
-                found = {(relation, mode) for relation, mode in rows(connection, HELD)}
+                found = set(rows(connection, HELD))
                 now = time.monotonic()
                 for one in found:
                     self.held[one] = self.held.get(one, 0.0) + now - before.get(one, now)

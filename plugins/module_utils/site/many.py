@@ -45,7 +45,7 @@ def each(
     if not failed:
         return {"changed": changed, "sites": found}
     if len(failed) == 1:
-        (only,) = failed.values()
+        only = next(iter(failed.values()))
         raise OpsError(only.verb, only.object, only.cause, only.remedy, sites=found, changed=changed)
     causes = "".join(f"\n  {name}: {error.message}" for name, error in failed.items())
     raise OpsError(verb, f"{len(failed)} of {len(sites)} sites", causes, "", sites=found, changed=changed)

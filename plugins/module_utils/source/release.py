@@ -68,14 +68,16 @@ class Source:
                 "Was it made by hand? Remove it there (git tag -d), or choose another release.",
             )  # fmt: skip
         result.update(commit=wanted, created=not here and not there, pushed=not there)
-        if not self.check:
+        if self.check:
+            self._look(wanted, there)
+        else:
             self._tag(wanted, bool(here), there)
         result["previous"], result["changes"] = self._changes(wanted)
         folder = self._folder()
         if folder:
-            known = bool(self._commit(wanted))
-            result["path"], result["exported"] = folder, not (known and self._same(folder, wanted))
-            if result["exported"] and not self.check:
+            result["path"], result["exported"] = folder, not self._same(folder, wanted)
+            if result["exported"]:
+                # In check mode, too: what the tasks after this one say of the release is true of its own files only.
                 self._export(folder, wanted)
         result["changed"] = result["changed"] or result["created"] or result["pushed"] or result["exported"]
         return result
@@ -137,6 +139,12 @@ class Source:
                 "release", self.release, f"{self.remote} has no {branch or 'main branch'}", "Name a revision."
             )
         return wanted, False
+
+    def _look(self, wanted: str, there: bool) -> None:
+        """Fetches the commit's objects and nothing else: no branch or tag of the clone moves."""
+        if not self._commit(wanted):
+            ref = f"refs/tags/{self.release}" if there else "refs/heads/*"
+            self._git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", self.remote, ref)
 
     def _tag(self, wanted: str, here: bool, there: bool) -> None:
         if there and not here:

@@ -372,9 +372,9 @@ def _timeline(events: Sequence[Json]) -> List[Json]:
             short and one["outcome"] == "ok" and not acting(one)
         ):
             continue
-        bar = {key: one[key] for key in ("step", "began", "ended", "outcome")}
+        row = {key: one[key] for key in ("step", "began", "ended", "outcome")}
         name = "Look at the services" if one["action"] == "service_rollout" and not acting(one) else one["task"]
-        found.append({**bar, "name": name, "level": 0, "text": ""})
+        found.append({**row, "name": name, "level": 0, "text": ""})
         if not acting(one) or one["action"] != "service_rollout":
             continue
         for service in one["result"].get("services") or ():

@@ -235,8 +235,8 @@ def evidence(found: Json) -> str:
         if one["events"]:
             parts.append(f"<h3>Events of {esc(one['name'])}</h3><pre>{esc(chr(10).join(one['events']))}</pre>")
     parts.append(
-        f"<details{'' if parts else ' open'}><summary>The message of the task “{esc(failure['task'])}”</summary>"
-        f"<pre>{esc(failure['message'])}</pre></details>"
+        f"<details{'' if parts else ' open'}><summary>The message of the task "
+        f"&ldquo;{esc(failure['task'])}&rdquo;</summary><pre>{esc(failure['message'])}</pre></details>"
     )
     for later in failure["later"]:
         parts.append(f'<h3 class="bad">Failed after that, too</h3><pre>{esc(later)}</pre>')
@@ -247,31 +247,31 @@ def evidence(found: Json) -> str:
 
 
 def timeline(found: Json) -> str:
-    bars = found["timeline"]
-    if not bars:
+    lines = found["timeline"]
+    if not lines:
         return ""
     begin = found["began"]
     whole = max(found["ended"] - begin, 0.1)
     steps = {one["name"]: one for one in found["steps"]}
     rows: List[str] = []
     before = None
-    for bar in bars:
-        if bar["step"] != before:
-            before = bar["step"]
+    for one in lines:
+        if one["step"] != before:
+            before = one["step"]
             step = steps.get(before)
             if step:
                 took = seconds(step["ended"] - step["began"])
                 failed = ' <span class="bad">failed</span>' if step["outcome"] == "failed" else ""
                 began = f'<span class="soft small">{clock(step["began"])}, {took}</span>'
                 rows.append(f'<div class="step">{esc(before)} {began}{failed}</div>')
-        left = 100 * max(0.0, bar["began"] - begin) / whole
-        width = 100 * max(0.0, bar["ended"] - bar["began"]) / whole
-        took = seconds(bar["ended"] - bar["began"])
-        note = f' title="{esc(bar["text"])}"' if bar["text"] else ""
-        inner = " in" if bar["level"] else ""
+        left = 100 * max(0.0, one["began"] - begin) / whole
+        width = 100 * max(0.0, one["ended"] - one["began"]) / whole
+        took = seconds(one["ended"] - one["began"])
+        note = f' title="{esc(one["text"])}"' if one["text"] else ""
+        inner = " in" if one["level"] else ""
         rows.append(
-            f'<div class="row"><div class="name{inner}">{esc(bar["name"])}</div><div class="track"{note}>'
-            f'<i class="{esc(bar["outcome"])}" style="left:{min(left, 99.5):.2f}%;width:{min(width, 100 - left):.2f}%">'
+            f'<div class="row"><div class="name{inner}">{esc(one["name"])}</div><div class="track"{note}>'
+            f'<i class="{esc(one["outcome"])}" style="left:{min(left, 99.5):.2f}%;width:{min(width, 100 - left):.2f}%">'
             "</i></div>"
             f'<div class="secs">{took}</div></div>'
         )

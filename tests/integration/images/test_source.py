@@ -48,10 +48,10 @@ def source(work, release, check=False, **more):
 def test_a_missing_tag_is_made_at_main_and_pushed(work):
     checked = source(work, "v1.1.0", check=True)
     assert checked["changed"] and checked["created"] and git(work / "origin.git", "tag") == "v1.0.0"
-    assert not (work / "releases").exists()
+    assert git(work / "clone", "tag") == "v1.0.0"
 
     made = source(work, "v1.1.0")
-    assert made["created"] and made["pushed"] and made["exported"]
+    assert made["created"] and made["pushed"] and not made["exported"]
     assert git(work / "origin.git", "rev-parse", "v1.1.0^{commit}") == git(work / "origin.git", "rev-parse", "main")
     assert git(work / "origin.git", "cat-file", "-t", "v1.1.0") == "tag"
     assert made["previous"] == "v1.0.0" and [line.split(" ", 1)[1] for line in made["changes"]] == ["second"]
@@ -91,6 +91,22 @@ def test_a_local_tag_is_pushed_and_a_remote_one_is_fetched(work):
         dest=str(work / "elsewhere"),
     )
     assert result["changed"] and not result["created"] and (work / "elsewhere/v1.1.0/file").read_text() == "second"
+
+
+def test_check_mode_exports_what_the_remote_alone_has(work):
+    git(work, "clone", "-q", "origin.git", "other")
+    git(work / "other", "checkout", "-q", "-b", "next")
+    (work / "other" / "file").write_text("third")
+    git(work / "other", "commit", "-q", "-a", "-m", "third")
+    git(work / "other", "tag", "-a", "v1.2.0", "-m", "x")
+    git(work / "other", "push", "-q", "origin", "next", "v1.2.0")
+    refs = git(work / "clone", "for-each-ref")
+    checked = source(work, "v1.2.0", check=True)
+    assert (work / "releases/v1.2.0/file").read_text() == "third" and not checked["created"]
+    untagged = source(work, "v1.3.0", check=True, branch="next")
+    assert untagged["created"] and (work / "releases/v1.3.0/file").read_text() == "third"
+    assert git(work / "clone", "for-each-ref") == refs
+    assert git(work / "origin.git", "tag").split() == ["v1.0.0", "v1.2.0"]
 
 
 @pytest.mark.parametrize("release", ["../x", "-v", "a/b", ""])
