@@ -33,3 +33,12 @@ def sandbox() -> dict[str, str]:
 def module():
     """Runs a module for real: ``module("pg_backup", state="present", ...)``."""
     return run_module
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A failure is written down when it happens: a suite of half an hour need not end before somebody looks at it."""
+    if report.failed and not os.environ.get("PYTEST_XDIST_WORKER"):
+        file = ROOT / "build" / "test" / "failures.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a") as out:
+            out.write(f"=== {report.nodeid} ({report.when})\n{report.longreprtext}\n")
