@@ -47,11 +47,13 @@ class Compose:
     def start(self, release_folder: Path, release: str, reset: bool = False) -> None:
         running = self.running()
         wanted = {f"{name}-service" for name in SERVICES} | {"proxy"}
-        if wanted <= set(running) and not reset:
+        # Without its files, what runs is left from another checkout that is gone, or was not ended.
+        foreign = not (self.folder / "compose.yml").exists()
+        if wanted <= set(running) and not reset and not foreign:
             self.await_edge()
             return
-        if not running or reset:
-            if reset and running:
+        if not running or reset or foreign:
+            if running:
                 with step("seed", f"ending the containers of {self.project}"):
                     self.end()
             self.write_files(release_folder, release)
