@@ -16,6 +16,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.module import I
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 
 from .types import (
+    ADOPT,
     FAILED,
     FAILING,
     HEALTHY,
@@ -328,6 +329,7 @@ class Engine:
         who = track.name if track else "rollout"
         self.progress.event(f"{who}: failed: {cause.text}", service=who, state=FAILED, code=cause.code)
         if self.options.on_failure == "rollback_all":
+            self._take_over()
             chosen = [one for one in self.tracks.values() if one.phase in (ROLLING, DONE, BROKEN)]
         elif self.options.on_failure == "rollback_failed":
             chosen = failed
@@ -336,6 +338,13 @@ class Engine:
         for one in chosen:
             if one.touched:
                 one.phase, one.back_queued = QUEUED, now
+
+    def _take_over(self) -> None:
+        """What an earlier run touched and this one had not come to goes back with the rest."""
+        for track in self.tracks.values():
+            if track.phase == WAITING and track.step.action == ADOPT and track.step.back is not None:
+                track.touched, track.phase, track.began = True, ROLLING, self.clock()
+                self.order.append(track.name)
 
     def _evidence(self, name: str) -> Dict[str, Any]:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.engine import Engine
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.plan import plan, services
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import rollout
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.types import Options
+from ansible_collections.eazepay.ops.plugins.module_utils.rollout.types import Options, Plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,6 +197,24 @@ def test_a_defect_does_not_leave_services_half_rolled():
     report = Engine(driver, plan(wanted, driver.observe(wanted)), Options(), clock=driver.clock).run()
     assert report.cause.code == "driver"
     assert report.rolled_back == ["s0"]
+
+
+def test_what_a_dead_run_touched_goes_back_though_this_one_had_not_come_to_it():
+    raw, fates = chain("failed", "well", "well")
+    driver = Simulated(fates)
+    wanted = services(raw)
+    first, *later = plan(wanted, driver.observe(wanted)).steps
+    half, untouched = later
+    half = dataclasses.replace(half, action="adopt")
+    driver.standing[half.name] = "new"
+    report = Engine(driver, Plan((first, half, untouched)), Options(), clock=driver.clock).run()
+    assert {track.name: track.outcome() for track in report.tracks} == {
+        first.name: "rolled_back",
+        half.name: "rolled_back",
+        untouched.name: "skipped",
+    }
+    assert [name for what, name in driver.log if what == "back"] == [half.name, first.name]
+    assert driver.standing[half.name] == "old"
 
 
 def test_nothing_is_touched_in_check_mode():
