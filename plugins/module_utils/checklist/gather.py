@@ -148,18 +148,19 @@ class Checklist:
 
     def rollback(self, options: Mapping[str, Any]) -> Said:
         book = self.ledger(self.params["ledger"])
-        target = standing(book.query(LOOK_BACK)["records"]).last_good
+        records = book.query(LOOK_BACK)["records"]
+        target = standing(records).last_good
         if target is None:
             return judge.possible(None, [], None, options["allow_first"])
         missing = self.missing_images(target.get("images") or {})
         missing += self.missing_portals(target["release"], options["portals"])
         safe: Optional[bool] = None
         if options["backups"]:
-            since = begun(target["id"])
+            # Since it was first in place: a rollback to it takes no backup of its own.
+            runs = [one for one in records if one["outcome"] == "good" and one["release"] == target["release"]]
+            since, own = min(begun(one["id"]) for one in runs), {one.get("backup") for one in runs}
             whole = [one for one in self.backups({"dest": options["backups"]}) if one["verified"] and not one["broken"]]
-            safe = any(
-                one["manifest"] == target.get("backup") or judge.moment(one["created"]) >= since for one in whole
-            )
+            safe = any(one["manifest"] in own or judge.moment(one["created"]) >= since for one in whole)
         return judge.possible(target, missing, safe, options["allow_first"])
 
     def missing_images(self, images: Mapping[str, str]) -> List[str]:
