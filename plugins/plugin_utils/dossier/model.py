@@ -23,8 +23,8 @@ KEPT: Dict[str, Tuple[str, ...]] = {
     "pg_restore": ("backup", "databases", "loss", "seconds_lost", "window", "dropped"),
     "db_migration": ("services",),
     "release_images": ("images",),
-    "site_publish": ("release", "previous", "uploaded", "deleted"),
-    "cf_invalidate": ("distribution_id", "invalidation", "invalidations", "paths", "cost"),
+    "site_publish": ("sites", "release", "previous", "uploaded", "deleted"),
+    "cf_invalidate": ("sites", "distribution_id", "invalidation", "invalidations", "paths", "cost"),
     "maintenance_mode": ("enabled", "overdue", "lease"),
     "release_ledger": ("lock", "taken_from", "in_place"),
     "release_source": ("tag", "commit", "previous", "changes"),
@@ -56,6 +56,9 @@ def event(
         return None
     arguments = (result.get("invocation") or {}).get("module_args") or {}
     kept = {key: result[key] for key in KEPT.get(short, ()) if key in result}
+    if "sites" in kept:
+        of_each = ("name", "failed", "changed", *KEPT[short])
+        kept["sites"] = [{key: site[key] for key in of_each if key in site} for site in kept["sites"]]
     if failed:
         # A file that cannot be included has a reason and no message.
         kept["msg"] = str(result.get("msg") or result.get("reason") or "")
@@ -150,6 +153,27 @@ def _root(events: Sequence[Json]) -> Optional[Json]:
     failed = [one for one in events if one["outcome"] == "failed"]
     ours = [one for one in failed if one["action"] in KEPT]
     return next(iter(ours or failed), None)
+
+
+def _one_by_one(events: Sequence[Json]) -> List[Json]:
+    """A task that saw to several sites as one event for each of them."""
+    found: List[Json] = []
+    for one in events:
+        sites = one["result"].get("sites")
+        if sites is None:
+            found.append(one)
+        for site in sites or ():
+            outcome = "failed" if site.get("failed") else "ok"
+            found.append(
+                {
+                    **one,
+                    "object": site["name"],
+                    "outcome": outcome,
+                    "changed": bool(site.get("changed")),
+                    "result": site,
+                }
+            )
+    return found
 
 
 def _last(events: Sequence[Json], action: str) -> List[Json]:
@@ -261,7 +285,7 @@ def _states(events: Sequence[Json], stat: Mapping[str, Any]) -> List[Json]:
     found: Dict[Tuple[str, str], Json] = {}
     for name in stat.get("portals") or ():
         found["portal", name] = _state("portal", name, PLAIN, "not touched")
-    for one in events:
+    for one in _one_by_one(events):
         result = one["result"]
         if one["action"] == "service_rollout":
             for service in result.get("services") or ():
@@ -312,7 +336,7 @@ def _service_state(service: Mapping[str, Any], observed: bool) -> Optional[Json]
 
 def _changes(events: Sequence[Json]) -> List[Json]:
     found = []
-    for one in events:
+    for one in _one_by_one(events):
         result, step = one["result"], one["step"]
         if one["action"] == "service_rollout" and acting(one):
             for service in result.get("services") or ():
@@ -480,12 +504,12 @@ def _images(events: Sequence[Json]) -> List[Json]:
 
 def _portals(events: Sequence[Json]) -> List[Json]:
     found: List[Json] = []
-    for one in events:
+    for one in _one_by_one(events):
         result = one["result"]
         if one["action"] == "site_publish" and acting(one):
             found.append(
                 {
-                    "bucket": one["object"],
+                    "name": one["object"],
                     "release": result.get("release") or "",
                     "previous": result.get("previous") or "",
                     "uploaded": len(result.get("uploaded") or ()),
@@ -496,10 +520,12 @@ def _portals(events: Sequence[Json]) -> List[Json]:
                 }
             )
         elif one["action"] == "cf_invalidate" and found:
+            # Of the site of that name; a task for one site has no name, and follows its publication.
+            of = next((portal for portal in reversed(found) if portal["name"] == one["object"]), found[-1])
             for made in result.get("invalidations") or [result.get("invalidation") or {}]:
                 if made.get("id"):
                     paths = made.get("paths") or result.get("paths") or ()
-                    found[-1]["invalidations"].append(
+                    of["invalidations"].append(
                         {"id": made["id"], "status": made.get("status"), "paths": list(paths)[:20]}
                     )
     return found

@@ -389,7 +389,7 @@ def portals(found: Json) -> str:
         parts.append("<h2>Images</h2>" + table(["service", "", "image", "why"], rows))
     rows = [
         [
-            esc(one["bucket"]),
+            esc(one["name"]),
             esc(one["release"]) or '<span class="bad">failed</span>',
             esc(one["previous"]) or "-",
             f"{one['uploaded']} uploaded, {one['deleted']} deleted",
@@ -401,7 +401,7 @@ def portals(found: Json) -> str:
         for one in found["portals"]
     ]
     if rows:
-        parts.append("<h2>Portals</h2>" + table(["bucket", "serves", "before", "objects", "invalidation"], rows))
+        parts.append("<h2>Portals</h2>" + table(["portal", "serves", "before", "objects", "invalidation"], rows))
     rows = [
         ["on" if one["enabled"] else "off", esc(one["purpose"]), esc(one["expires"]), clock(one["at"])]
         for one in found["maintenance"]
