@@ -187,6 +187,29 @@ def test_a_good_run():
     assert not re.search(r'(?:src|href)="?(?:https?:)?//|<script|@import|url\(', page), "the page needs no network"
 
 
+def test_several_portals_of_one_task_are_told_one_by_one():
+    published = [
+        {"name": "admin", "release": "v2", "previous": "v1", "uploaded": ["a"], "changed": True, "plan": ["not kept"]},
+        {"name": "shop", "failed": True, "msg": "denied"},
+    ]
+    dropped = [{"name": "admin", "invalidation": {"id": "I1", "paths": ["/a"]}}]
+    events = [
+        make("site_publish", {"sites": published}, state="published"),
+        make("cf_invalidate", {"sites": dropped}),
+    ]
+    found = model.document(run(stat={"purpose": "deploy v2", "portals": ["admin", "shop"]}), events)
+    assert {one["name"]: one["text"] for one in found["states"]} == {
+        "admin": "serves v2",
+        "shop": "not published: see the failure",
+    }
+    assert [(one["name"], len(one["invalidations"]), one["failed"]) for one in found["portals"]] == [
+        ("admin", 1, False),
+        ("shop", 0, True),
+    ]
+    assert [(one["name"], one["before"], one["after"]) for one in found["changes"]] == [("admin", "v1", "v2")]
+    assert "not kept" not in json.dumps(found)
+
+
 def test_runs_that_do_nothing_leave_no_page():
     events = [
         make("service_rollout", {"services": []}, state="observed"),
