@@ -152,13 +152,20 @@ class Checklist:
         target = standing(records).last_good
         if target is None:
             return judge.possible(None, [], None, options["allow_first"])
+        # Of a release that was there before the ledger, and was come back to, there are no deployments to tell of.
+        deployed = [
+            one
+            for one in records
+            if one["outcome"] == "good" and one["release"] == target["release"] and not one.get("rolled_back_from")
+        ]
         missing = self.missing_images(target.get("images") or {})
-        missing += self.missing_portals(target["release"], options["portals"])
+        if deployed:
+            missing += self.missing_portals(target["release"], options["portals"])
         safe: Optional[bool] = None
         if options["backups"]:
             # Since it was first in place: a rollback to it takes no backup of its own.
-            runs = [one for one in records if one["outcome"] == "good" and one["release"] == target["release"]]
-            since, own = min(begun(one["id"]) for one in runs), {one.get("backup") for one in runs}
+            since = min((begun(one["id"]) for one in deployed), default=0.0)
+            own = {one.get("backup") for one in deployed}
             whole = [one for one in self.backups({"dest": options["backups"]}) if one["verified"] and not one["broken"]]
             safe = any(one["manifest"] in own or judge.moment(one["created"]) >= since for one in whole)
         return judge.possible(target, missing, safe, options["allow_first"])

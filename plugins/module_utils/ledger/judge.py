@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 SCHEMA = 1
 OUTCOMES = ("running", "good", "failed", "rolled_back")
@@ -62,6 +62,9 @@ def merge(before: Dict[str, Any], after: Dict[str, Any]) -> Dict[str, Any]:
     return merged
 
 
+UNTOUCHED = ("unchanged", "skipped", "planned")
+
+
 class Standing(NamedTuple):
     """What a ledger says. Empty texts and None mean that there is nothing."""
 
@@ -71,18 +74,22 @@ class Standing(NamedTuple):
     roll_back_to: Optional[Dict[str, Any]]
 
 
+def took_effect(record: Mapping[str, Any]) -> bool:
+    """Whether its release may serve since. A deployment that failed counts, put back or not: where to go back from it
+    is the release before. A rollback that failed before it touched anything does not."""
+    if record.get("outcome") == "rolled_back":
+        return False
+    refused = record.get("outcome") == "failed" and "rolled_back_from" in record
+    return not refused or any(one.get("outcome") not in UNTOUCHED for one in record.get("services") or ())
+
+
 def standing(records: Sequence[Dict[str, Any]]) -> Standing:
     """Reads the records.
 
     :param records: the newest first.
     """
     good = [record for record in records if record.get("outcome") == "good"]
-    in_place = ""
-    if records:
-        in_place = str(records[0].get("release", ""))
-        if records[0].get("outcome") == "rolled_back":
-            # What was good before it is what is in place again.
-            in_place = good[0]["release"] if good else ""
+    in_place = next((str(record.get("release", "")) for record in records if took_effect(record)), "")
     target, left = None, {in_place}
     for record in records:
         if record.get("outcome") != "good":

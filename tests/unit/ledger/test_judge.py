@@ -76,6 +76,15 @@ def test_a_second_rollback_does_not_bring_back_what_the_first_one_left():
     assert (judge.standing(again).roll_back_to or {})["release"] == "v3"
 
 
+def test_a_rollback_that_was_refused_changes_nothing():
+    refused = {**record(3, "v1", "failed"), "rolled_back_from": "v2"}
+    history = [refused, record(2, "v2", "good"), record(1, "v1", "good")]
+    standing = judge.standing(history)
+    assert standing.in_place == "v2" and standing.roll_back_to["release"] == "v1"
+    begun = {**refused, "services": [{"name": "a", "outcome": "failed"}]}
+    assert judge.standing([begun, *history[1:]]).in_place == "v1"
+
+
 def test_only_an_unreadable_record_above_the_last_good_one_matters():
     good = record(5, "v5", "good")
     assert judge.doubtful({"20261124T000000Z-v4": "cut"}, [good]) == []
