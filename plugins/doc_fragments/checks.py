@@ -190,10 +190,23 @@ command:
     chdir: {{description: 'Where it runs.', type: path}}
     timeout: {{description: 'Seconds.', type: float, default: 60}}
 logs:
-  description: A program that prints a log, which must hold no burst of errors. Without any line that has a time there is no data.
+  description:
+    - A log, which must hold no burst of errors. Without any line that has a time there is no data.
+    - Needs O(ignore:argv) or O(ignore:pods).
   type: dict
   suboptions:
-    argv: {{description: 'The program and its arguments.', type: list, elements: str, required: true}}
+    argv: {{description: 'A program that prints the log, and its arguments.', type: list, elements: str}}
+    pods:
+      description:
+        - The pods on Kubernetes whose logs they are, all containers and what they wrote before a restart included.
+        - A pod that is ending need not have its log any more; each other one must.
+      type: dict
+      suboptions:
+        selector: {{description: 'Their labels, as in V(app=wallet).', type: str, required: true}}
+        namespace: {{description: 'Their namespace. That of the context without it.', type: str}}
+        kubeconfig: {{description: 'File with the access; as usual without it.', type: path}}
+        context: {{description: 'The context in it; the current one without it.', type: str}}
+        since: {{description: 'An RFC 3339 time from which on lines count. All without it.', type: str}}
     pattern:
       description: A regular expression for lines that are errors.
       type: str

@@ -145,12 +145,16 @@ in_place:
   description: The release that serves now, as far as the records tell.
   returned: when queried
   type: str
+newest:
+  description: The release that was tried last. Another one than RV(in_place) when it failed and was put back.
+  returned: when queried
+  type: str
 last_good:
   description: The newest record that ended well; empty without one.
   returned: when queried
   type: dict
 roll_back_to:
-  description: The newest good record of another release than the one in place; empty without one.
+  description: The newest good record of another release than the one tried last; empty without one.
   returned: when queried
   type: dict
 records:

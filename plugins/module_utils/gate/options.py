@@ -172,8 +172,20 @@ CHECK: Dict[str, Any] = {
     },
     "logs": {
         "type": "dict",
+        "mutually_exclusive": [["argv", "pods"]],
+        "required_one_of": [["argv", "pods"]],
         "options": {
-            "argv": {"type": "list", "elements": "str", "required": True},
+            "argv": {"type": "list", "elements": "str"},
+            "pods": {
+                "type": "dict",
+                "options": {
+                    "selector": {"type": "str", "required": True},
+                    "namespace": {"type": "str"},
+                    "kubeconfig": {"type": "path"},
+                    "context": {"type": "str"},
+                    "since": {"type": "str"},
+                },
+            },
             "pattern": {"type": "str", "default": PATTERN},
             "most": {"type": "int", "default": 10},
             "window": {"type": "float", "default": 60},
@@ -252,7 +264,7 @@ def _examine(kind: str, options: Mapping[str, Any]) -> None:
             raise ValueError("argv is empty")
         re.compile(options["stdout_matches"] or "")
     elif kind == "logs":
-        if not options["argv"]:
+        if options["argv"] == []:
             raise ValueError("argv is empty")
         if options["window"] <= 0:
             raise ValueError("window is a positive number of seconds")
@@ -263,7 +275,7 @@ def writes(check: Mapping[str, Any]) -> bool:
     """Whether asking may change something: then check mode does not ask."""
     kind = kind_of(check)
     if kind in ("command", "logs"):
-        return True
+        return bool(check[kind].get("argv"))
     if kind != "http":
         return False
     steps = check["http"].get("steps") or [{}]

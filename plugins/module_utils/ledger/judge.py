@@ -69,18 +69,30 @@ class Standing(NamedTuple):
     """What a ledger says. Empty texts and None mean that there is nothing."""
 
     in_place: str  # the release that serves now, as far as records tell
+    newest: str  # the release that was tried last; another one than in place when it failed and was put back
     last_good: Optional[Dict[str, Any]]  # the newest record that ended well
-    # The newest good record of another release than the one in place, and of none that was rolled back from since.
+    # The newest good record of another release than the one tried last, and of none that was rolled back from since.
     roll_back_to: Optional[Dict[str, Any]]
 
 
+def touched(record: Mapping[str, Any]) -> List[str]:
+    """The services of a record that did not stay as they were."""
+    return [str(one.get("name")) for one in record.get("services") or () if one.get("outcome") not in UNTOUCHED]
+
+
 def took_effect(record: Mapping[str, Any]) -> bool:
-    """Whether its release may serve since. A deployment that failed counts, put back or not: where to go back from it
-    is the release before. A rollback that failed before it touched anything does not."""
+    """Whether its release was tried. A rollback that failed before it touched anything was not."""
     if record.get("outcome") == "rolled_back":
         return False
     refused = record.get("outcome") == "failed" and "rolled_back_from" in record
-    return not refused or any(one.get("outcome") not in UNTOUCHED for one in record.get("services") or ())
+    return not refused or bool(touched(record))
+
+
+def undone(record: Mapping[str, Any]) -> bool:
+    """Whether a deployment failed and left everything as it was. One that does not say so may have left something."""
+    if record.get("outcome") != "failed" or "services" not in record or record.get("stuck"):
+        return False
+    return set(touched(record)) <= set(record.get("put_back") or ())
 
 
 def standing(records: Sequence[Dict[str, Any]]) -> Standing:
@@ -89,17 +101,17 @@ def standing(records: Sequence[Dict[str, Any]]) -> Standing:
     :param records: the newest first.
     """
     good = [record for record in records if record.get("outcome") == "good"]
-    in_place = next((str(record.get("release", "")) for record in records if took_effect(record)), "")
-    target, left = None, {in_place}
-    for record in records:
-        if record.get("outcome") != "good":
-            continue
+    tried = [record for record in records if took_effect(record)]
+    newest = str(tried[0].get("release", "")) if tried else ""
+    in_place = next((str(record.get("release", "")) for record in tried if not undone(record)), "")
+    target, left = None, {newest}
+    for record in good:
         if record.get("release") not in left:
             target = record
             break
         # A second rollback must not bring back what the first one left.
-        left.add(record.get("rolled_back_from") or in_place)
-    return Standing(in_place, good[0] if good else None, target)
+        left.add(record.get("rolled_back_from") or newest)
+    return Standing(in_place, newest, good[0] if good else None, target)
 
 
 def doubtful(unreadable: Dict[str, str], records: Sequence[Dict[str, Any]]) -> List[str]:

@@ -251,6 +251,7 @@ class Ledger:
         return {
             "changed": False,
             "in_place": standing.in_place,
+            "newest": standing.newest,
             "last_good": standing.last_good or {},
             "roll_back_to": standing.roll_back_to or {},
             "records": records[:limit],

@@ -215,9 +215,10 @@ class Api:
             if error.status not in (404, 409):
                 raise
 
-    def list(self, resource: Resource, selector: str = "") -> Tuple[List[Dict[str, Any]], str]:
-        """All objects of a kind, and the resourceVersion to watch from. In pages, to be kind to the server."""
-        query: Dict[str, Any] = {"limit": 500, **({"fieldSelector": selector} if selector else {})}
+    def list(self, resource: Resource, selector: str = "", labels: str = "") -> Tuple[List[Dict[str, Any]], str]:
+        """The objects of a kind, and the resourceVersion to watch from. In pages, to be kind to the server."""
+        query: Dict[str, Any] = {"limit": 500}
+        query.update({key: value for key, value in (("fieldSelector", selector), ("labelSelector", labels)) if value})
         items: List[Dict[str, Any]] = []
         while True:
             try:
@@ -239,8 +240,6 @@ class Api:
 
         :raises ApiError: 410 when the version is too old: list again.
         """
-        import urllib3
-
         query = {
             "watch": "1",
             "resourceVersion": version,
@@ -248,18 +247,31 @@ class Api:
             "timeoutSeconds": WATCH,
             **({"fieldSelector": selector} if selector else {}),
         }
-        response = self._open("GET", resource.url(self.namespace), query, read=WATCH + 15.0)
         try:
-            if response.status != 200:
-                raise _refusal(response.status, response.read().decode("utf-8", "replace"))
-            for line in _lines(response):
+            for line in self.lines(resource.url(self.namespace), query, read=WATCH + 15.0):
                 event = json.loads(line)
                 what, thing = event.get("type"), event.get("object") or {}
                 if what == "ERROR":
                     raise ApiError(thing.get("code") or 0, thing.get("message") or "the watch failed")
                 yield what, slim(_with_kind(thing, resource))
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+        except ValueError as error:
             raise ApiError(0, f"the watch broke off: {error}") from None
+
+    def lines(self, path: str, query: Mapping[str, Any], read: float = READ) -> Iterator[bytes]:
+        """The lines of an answer as they come, without those that are empty. Not repeated.
+
+        :param read: seconds without a byte after which the server is taken for dead.
+        :raises ApiError: an answer other than 200, or one that broke off.
+        """
+        import urllib3
+
+        response = self._open("GET", path, query, read=read)
+        try:
+            if response.status != 200:
+                raise _refusal(response.status, response.read().decode("utf-8", "replace"))
+            yield from _lines(response)
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(0, f"the answer broke off: {error}") from None
         finally:
             with contextlib.suppress(Exception):
                 response.close()
@@ -285,6 +297,8 @@ def _lines(response: Any) -> Iterator[bytes]:
         for line in whole:
             if line.strip():
                 yield line
+    if rest.strip():
+        yield rest
 
 
 def _refusal(status: int, body: str) -> ApiError:

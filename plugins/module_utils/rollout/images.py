@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, Mapping, NamedTuple, Optional
 
 HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
 PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -44,3 +44,13 @@ def short(reference: str) -> str:
     except ValueError:
         return reference
     return image.tag or image.digest[:19] or "latest"
+
+
+def name_of(state: Optional[Mapping[str, Any]]) -> str:
+    """What a service's state is called: its release or, before the first one that a rollout recorded, its image's tag.
+
+    :param state: ``release`` and ``images`` by container, as in a rollout's ``before`` and ``after``.
+    """
+    state = state or {}
+    images = [image for image in (state.get("images") or {}).values() if image]
+    return state.get("release") or (short(images[0]) if images else "")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
@@ -221,7 +222,7 @@ def _failure(report: Report, params: Mapping[str, Any], result: Json) -> OpsErro
         lines.insert(0, report.cause.text)
     log = next((log for track in failed for log in track.evidence.get("logs") or () if log["text"]), None)
     if log is not None:
-        last = "\n".join(f"    {line}" for line in Redactor().text(log["text"]).splitlines()[-5:])
+        last = "\n".join(f"    {line}" for line in distinct(Redactor().text(log["text"]).splitlines())[-5:])
         lines.append(f"last lines of {log['container']}:\n{last}")
     if report.rolled_back:
         lines.append(f"put back and healthy: {', '.join(report.rolled_back)}")
@@ -242,6 +243,12 @@ def _failure(report: Report, params: Mapping[str, Any], result: Json) -> OpsErro
         f"Next: {next_command(first.step, params, bool(stuck))}",
         **{key: value for key, value in result.items() if key != "diff"},
     )
+
+
+def distinct(lines: Sequence[str]) -> List[str]:
+    """The lines without those that a later one repeats but for its digits, as a program does that is started again."""
+    latest = {re.sub(r"\d+", "0", line): number for number, line in enumerate(lines)}
+    return [lines[number] for number in sorted(latest.values())]
 
 
 def next_command(step: Step, params: Mapping[str, Any], stuck: bool) -> str:

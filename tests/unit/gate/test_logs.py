@@ -2,7 +2,8 @@
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.doc_fragments import checks
-from ansible_collections.eazepay.ops.plugins.module_utils.gate import logs
+from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
+from ansible_collections.eazepay.ops.plugins.module_utils.gate import logs, pods
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.options import read
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.probes import probe
 from hypothesis import given
@@ -39,7 +40,7 @@ def ask(*argv, **options):
         ('{"time": "2026-11-28T10:00:00Z", "level": "error", "message": "x"}\n', 0, "fail", "1 errors"),
         ("ERROR a\nERROR b\n", 1, "fail", "2 errors"),
         ("2026-11-28 10:00:00,123 no TERRORS\n", 0, "pass", "no errors"),
-        ("", 0, "no_data", "no line with a time"),
+        ("", 0, "no_data", "there is no line with a time"),
     ],
 )
 def test_bursts(tmp_path, text, most, verdict, said):
@@ -62,3 +63,25 @@ def test_a_log_that_cannot_be_read_is_an_error(argv, options, said):
     sample = ask(*argv, **options)
     assert sample.verdict == "error", sample
     assert said in sample.reason
+
+
+def status(name, state, before=False):
+    return {"name": name, "state": {state: {}}, "lastState": {"terminated": {}} if before else {}}
+
+
+def test_each_container_that_has_begun_has_a_log():
+    pod = {
+        "metadata": {},
+        "status": {
+            "initContainerStatuses": [status("init", "terminated")],
+            "containerStatuses": [status("app", "running", before=True), status("side", "waiting")],
+        },
+    }
+    assert pods.sources(pod) == [("init", False), ("app", True), ("app", False)]
+    assert pods.sources({"metadata": {}}) == []
+
+
+def test_argv_or_pods():
+    for wrong in ({}, {"argv": ["cat"], "pods": {"selector": "app=a"}}, {"pods": {}}, {"argv": []}):
+        with pytest.raises(InputError):
+            read([{"name": "log", "logs": wrong}])

@@ -85,6 +85,24 @@ def test_a_rollback_that_was_refused_changes_nothing():
     assert judge.standing([begun, *history[1:]]).in_place == "v1"
 
 
+def test_what_failed_and_was_put_back_is_not_in_place():
+    before = [record(2, "v1", "good"), record(1, "v0", "good")]
+    failed = record(3, "v2", "failed")
+    rolled = [{"name": "a", "outcome": "rolled_back"}, {"name": "b", "outcome": "skipped"}]
+    for told, in_place in (
+        ({}, "v2"),
+        ({"services": []}, "v1"),
+        ({"services": rolled}, "v2"),
+        ({"services": rolled, "put_back": ["a"]}, "v1"),
+        ({"services": rolled, "put_back": ["a"], "stuck": ["portals: forbidden"]}, "v2"),
+        ({"services": [{"name": "a", "outcome": "healthy"}, *rolled], "put_back": []}, "v2"),
+    ):
+        standing = judge.standing([{**failed, **told}, *before])
+        assert (standing.in_place, standing.newest) == (in_place, "v2"), told
+        # Where to go back to does not depend on it: that is where everything is, or has to be.
+        assert (standing.roll_back_to or {})["release"] == "v1"
+
+
 def test_only_an_unreadable_record_above_the_last_good_one_matters():
     good = record(5, "v5", "good")
     assert judge.doubtful({"20261124T000000Z-v4": "cut"}, [good]) == []
