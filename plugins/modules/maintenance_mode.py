@@ -63,6 +63,14 @@ options:
       - One that is over is refused.
     type: str
     default: ""
+  allow:
+    description:
+      - IP addresses that are let in all the same, to try what was done before everybody is. With O(target=compose)
+        only. For each the proxy looks for a file of its name, in the folder O(switch) with C(.allow) behind it.
+      - Behind another proxy each request has that one's address, unless the proxy restores the client's.
+    type: list
+    elements: str
+    default: []
   force:
     description: Whether to turn what is somebody else's. O(reason) must say why.
     type: bool
@@ -90,6 +98,7 @@ EXAMPLES = r"""
     owner: "{{ run_id }}"
     reason: database upgrade
     duration: 1800
+    allow: [10.1.2.3]
 
 - name: Serve again
   eazepay.ops.maintenance_mode:
@@ -119,12 +128,14 @@ overdue:
   returned: success
   type: bool
 lease:
-  description: Whose it is, why (C(purpose)), since when and until when; empty when it is off.
+  description:
+    - Whose it is, why (C(purpose)), since when and until when, and whom it lets in (C(allow)); empty when it is off.
   returned: success, and when refused
   type: dict
   sample: {owner: run-1, purpose: database upgrade, expires: "2026-11-26T12:00:00+00:00"}
 """
 
+import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
@@ -146,6 +157,7 @@ SPEC: Dict[str, Any] = {
     "reason": {"type": "str", "default": ""},
     "duration": {"type": "int", "default": 3600},
     "until": {"type": "str", "default": ""},
+    "allow": {"type": "list", "elements": "str", "default": []},
     "force": {"type": "bool", "default": False},
     "kubeconfig": {"type": "path"},
     "context": {"type": "str"},
@@ -157,7 +169,11 @@ def open_switch(params: Dict[str, Any]) -> Any:
         return FileSwitch(params["switch"])
     if params["state"] == "enabled" and not params["backend"]:
         raise InputError("backend", "it is needed to switch Services")
-    access = {"kubeconfig": params["kubeconfig"], "context": params["context"]}
+    if params["allow"]:
+        raise InputError("allow", "a Service leads all its users to the same place; it is for target compose")
+    # The watchdog works elsewhere.
+    kubeconfig = os.path.abspath(params["kubeconfig"]) if params["kubeconfig"] else None
+    access = {"kubeconfig": kubeconfig, "context": params["context"]}
     backend = {str(key): str(value) for key, value in (params["backend"] or {}).items()}
     return ServiceSwitch(kubernetes_api(params), params["namespace"], params["services"], backend, access)
 
@@ -171,7 +187,8 @@ def maintenance_mode(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     maintenance = Maintenance(open_switch(params))
     force = reason if params["force"] else ""
     if params["state"] == "enabled":
-        return maintenance.enable(params["owner"], reason, params["duration"], force, check, params["until"].strip())
+        until, allow = params["until"].strip(), params["allow"]
+        return maintenance.enable(params["owner"], reason, params["duration"], force, check, until, allow)
     if params["state"] == "disabled":
         return maintenance.disable(params["owner"], force, check)
     return maintenance.status()

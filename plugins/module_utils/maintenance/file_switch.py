@@ -2,17 +2,22 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""A switch that is a file: a proxy answers 503 while it exists. The file holds the lease."""
+"""A switch that is a file: a proxy answers 503 while it exists. The file holds the lease.
+
+Whom the proxy lets in all the same stands beside it: the folder ``<file>.allow`` has an empty file for each address, so
+that a proxy looks for them as it looks for the switch.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from ..common.errors import InputError, OpsError
 from ..ledger import judge
@@ -22,7 +27,7 @@ from ..ledger.stores import replace
 # Runs on its own once the module has ended, so it stands on the standard library alone. It serves whatever lease is in
 # the file, and ends when the file is gone; a second one finds the first and ends.
 WATCHDOG = r"""
-import datetime, fcntl, json, os, sys, time
+import datetime, fcntl, json, os, shutil, sys, time
 
 path = sys.argv[1]
 folder = os.path.dirname(path)
@@ -44,6 +49,7 @@ while True:
         left = datetime.datetime.fromisoformat(lease["expires"]).timestamp() - time.time()
         if left <= 0:
             os.unlink(path)
+            shutil.rmtree(path + ".allow", ignore_errors=True)
             sys.exit()
     except (OSError, ValueError, KeyError):
         sys.exit()
@@ -110,11 +116,24 @@ class FileSwitch:
     def on(self, lease: Dict[str, Any]) -> None:
         body = {key: text_of(value) if key in TIMES else value for key, value in lease.items()}
         try:
+            self.let_in(lease.get("allow") or [])
             replace(self.path, judge.encode(body))
             os.chmod(self.path, 0o644)  # the proxy is somebody else
         except OSError as error:
             raise self.failure(error) from error
         start([sys.executable, "-I", "-c", WATCHDOG, self.path])
+
+    def let_in(self, addresses: List[str]) -> None:
+        """Lets in these, and nobody else."""
+        folder = self.path + ".allow"
+        shutil.rmtree(folder, ignore_errors=True)
+        if not addresses:
+            return
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)  # noqa: S103 - the proxy is somebody else
+        for address in addresses:
+            with open(os.path.join(folder, address), "x"):
+                pass
 
     def off(self) -> None:
         try:
@@ -123,6 +142,7 @@ class FileSwitch:
             return
         except OSError as error:
             raise self.failure(error) from error
+        shutil.rmtree(self.path + ".allow", ignore_errors=True)
 
     def failure(self, error: OSError) -> OpsError:
         return OpsError("switch", self.where, error.strerror or str(error), "Check the folder and its owner.")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Any, Callable, Dict, Optional
+from ipaddress import ip_address
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..common.errors import InputError, OpsError
 from ..ledger import lease as leases
@@ -25,6 +26,20 @@ def moment(text: str) -> float:
     if parsed is None or parsed.tzinfo is None:
         raise InputError("until", f"{text!r} is not like 2026-12-05T01:00:00Z")
     return parsed.timestamp()
+
+
+def addresses(given: Sequence[str]) -> List[str]:
+    """Addresses as a proxy writes them, each once. Pure.
+
+    :raises InputError: one is no address.
+    """
+    found = set()
+    for text in given:
+        try:
+            found.add(str(ip_address(text.strip())))
+        except ValueError as error:
+            raise InputError("allow", f"{text!r} is no IP address (networks and names are not known here)") from error
+    return sorted(found)
 
 
 class Maintenance:
@@ -55,12 +70,21 @@ class Maintenance:
             return {**unknown, "since": now, "heartbeat": now, "expires": now + 1}
 
     def enable(
-        self, owner: str, reason: str, seconds: float, force: str = "", check: bool = False, until: str = ""
+        self,
+        owner: str,
+        reason: str,
+        seconds: float,
+        force: str = "",
+        check: bool = False,
+        until: str = "",
+        allow: Sequence[str] = (),
     ) -> Dict[str, Any]:
         """Switches maintenance on for ``seconds``, or renews it for the same owner.
 
         :param until: the moment (ISO 8601) at which it ends at the latest.
+        :param allow: addresses that are let in all the same.
         """
+        let_in = addresses(allow)
         now = self.clock()
         if until:
             seconds = min(seconds, moment(until) - now)
@@ -70,10 +94,12 @@ class Maintenance:
             decision = leases.take(self.read(force), owner, reason, seconds, now, {}, False, force)
             if not decision.granted:
                 raise self.refusal("enable", decision.holder)
-            if not check and decision.document:
-                self.switch.on(decision.document)
-        # A renewal switches nothing.
-        return self.result(decision.document, decision.why != leases.MINE)
+            # A renewal switches nothing, unless others are let in.
+            before = (decision.document or {}).get("allow", [])
+            lease = {**(decision.document or {}), "allow": let_in}
+            if not check:
+                self.switch.on(lease)
+        return self.result(lease, decision.why != leases.MINE or before != let_in)
 
     def disable(self, owner: str, force: str = "", check: bool = False) -> Dict[str, Any]:
         """Switches maintenance off, if it is ``owner``'s or has expired."""

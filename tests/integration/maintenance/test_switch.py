@@ -60,9 +60,9 @@ def nginx(folder, sandbox):
         subprocess.run(["docker", "kill", name], check=False, capture_output=True)
 
 
-def status(url):
+def status(url, data=None):
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, data, timeout=10) as answer:
             return answer.status, None
     except urllib.error.HTTPError as error:
         with error:
@@ -88,8 +88,30 @@ def test_the_sandboxs_proxy_obeys_the_switch(turn, nginx):
     assert status(nginx) == (404, None), "nothing is behind it"
     turn("enabled", owner="a", reason="upgrade", duration=600)
     assert status(nginx) == (503, "120")
+    # A payment is told the same as a page.
+    assert status(nginx, b"amount=1") == (503, "120")
     turn("disabled", owner="a")
     assert status(nginx) == (404, None)
+
+
+def test_who_is_on_the_list_is_let_in(turn, nginx, folder):
+    # Whom Docker's own proxy asks for.
+    asked = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+    me = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    one = {"owner": "a", "reason": "upgrade", "duration": 600}
+    assert turn("enabled", **one, allow=["10.9.9.9", "2001:DB8::1"])["lease"]["allow"] == ["10.9.9.9", "2001:db8::1"]
+    assert status(nginx) == (503, "120")
+    assert turn("enabled", **one, allow=[me])["changed"] and status(nginx) == (404, None)
+    assert not turn("enabled", **one, allow=[me])["changed"]
+    assert turn("enabled", **one)["changed"] and status(nginx) == (503, "120")
+    turn("enabled", **one, allow=[me])
+    turn("disabled", owner="a")
+    assert not (folder / "on.allow").exists()
+
+
+def test_whom_it_let_in_is_forgotten_when_it_lifts_itself(turn, folder):
+    turn("enabled", owner="a", reason="upgrade", duration=1, allow=["10.9.9.9"])
+    assert gone(folder / "on") and gone(folder / "on.allow")
 
 
 def test_it_lifts_itself_when_its_time_is_over(turn, folder):
@@ -145,6 +167,9 @@ def test_a_switch_turned_by_hand_is_left_until_somebody_has_a_reason(turn, folde
         ({"state": "enabled", "owner": "a"}, "need one"),
         ({"switch": "/nonexistent/on"}, "folder that exists"),
         ({"state": "enabled", "owner": "a", "reason": "x", "duration": 0}, "at least"),
+        ({"state": "enabled", "owner": "a", "reason": "x", "allow": ["10.0.0.0/8"]}, "no IP address"),
+        ({"state": "enabled", "owner": "a", "reason": "x", "allow": ["../on"]}, "no IP address"),
+        ({"target": "kubernetes", "namespace": "n", "services": ["s"], "allow": ["10.1.2.3"]}, "for target compose"),
     ],
 )
 def test_what_cannot_be_is_said(turn, options, said):
