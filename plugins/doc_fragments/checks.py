@@ -136,6 +136,7 @@ prometheus:
     warn: {{description: 'The target; beyond it the check warns.', type: float}}
     fail: {{description: 'The alert; beyond it the check fails.', type: float}}
     direction: {{description: 'On which side the bad values lie.', type: str, choices: [above, below], default: above}}
+    any_value: {{description: 'Whether any number will do, for it is only asked whether there is data. Without limits only.', type: bool, default: false}}
     unit: {{description: 'Unit for people; C(ratio) is shown in percent.', type: str}}
     series: {{description: 'How many series the answer must have, exactly. 0 is any number but none.', type: int, default: 1}}
     window: {{description: 'Seconds to look back; never to before the moment that O(ignore:since) says.', type: float, default: 300}}

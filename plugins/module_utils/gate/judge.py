@@ -38,6 +38,7 @@ class Limits:
     fail: Optional[float] = None
     direction: str = "above"
     unit: str = ""
+    any_value: bool = False  # it is only asked whether there is a number
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ def threshold(value: Any, limits: Limits, what: str = "the value") -> Tuple[str,
     read = number(value)
     if read is None or math.isnan(read):
         return NO_DATA, f"{what} is {value}: no number"
+    if limits.any_value:
+        if math.isinf(read):
+            return ERROR, f"{what} is infinite"
+        return PASS, f"there is data: {what} is {show(read, limits.unit)}, and not judged"
     if limits.warn is None and limits.fail is None:
         return ERROR, f"{what} has no limit to be judged by"
     if any(limit is not None and math.isnan(limit) for limit in (limits.warn, limits.fail)):

@@ -62,7 +62,7 @@ def check(options: Mapping[str, Any]) -> Tuple[str, str]:
         said = "; ".join(latest)
         return FAIL, f"{most} errors within {options['window']:g} s, more than {options['most']}; the last: {said}"
     if errors:
-        return PASS, f"{len(errors)} errors, never more than {options['most']} within {options['window']:g} s"
+        return PASS, f"{len(errors)} errors, never more than {most} within {options['window']:g} s"
     if not timed:
         # A program that finds no log may say so and end well.
         return NO_DATA, "there is no line with a time" + (f": {last.strip()[-200:]}" if last else "")

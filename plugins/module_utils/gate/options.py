@@ -64,6 +64,7 @@ PROMETHEUS: Dict[str, Any] = {
     "url": {"type": "str", "required": True},
     "query": {"type": "str", "required": True},
     **LIMITS,
+    "any_value": {"type": "bool", "default": False},
     "unit": {"type": "str"},
     "series": {"type": "int", "default": 1},
     "window": {"type": "float", "default": 300},
@@ -247,8 +248,11 @@ def _examine(kind: str, options: Mapping[str, Any]) -> None:
         if not options["validate_certs"] and (options["warn_days"] is not None or options["fail_days"] is not None):
             raise ValueError("the days of a certificate are only known with validate_certs")
     elif kind == "prometheus":
-        if options["warn"] is None and options["fail"] is None and options["baseline"] is None:
+        limited = any(options[key] is not None for key in ("warn", "fail", "baseline"))
+        if not limited and not options["any_value"]:
             raise ValueError("a Prometheus check needs warn, fail or baseline, or it would pass whatever comes")
+        if limited and options["any_value"]:
+            raise ValueError("any_value goes with no limit")
         if options["step"] is not None and options["step"] <= 0:
             raise ValueError("step is a positive number of seconds")
         if options["baseline"] and (options["step"] is not None or options["baseline"]["factor"] <= 0):

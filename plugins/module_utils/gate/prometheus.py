@@ -112,7 +112,9 @@ def _judge(
         if found is None or not found >= volume["min"]:
             many = "no count" if found is None else f"{found:.6g}"
             return NO_DATA, f"too little to judge by: {many} of at least {volume['min']:g}", None
-    limits = Limits(options["warn"], options["fail"], options["direction"], options["unit"] or "")
+    limits = Limits(
+        options["warn"], options["fail"], options["direction"], options["unit"] or "", options.get("any_value", False)
+    )
     if options["step"] is not None:
         data, said = ask(
             options,

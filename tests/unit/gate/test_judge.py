@@ -82,6 +82,13 @@ def test_between_target_and_alert_it_warns(value, expected):
     assert threshold(value, Limits(1, 2))[0] == expected
 
 
+@given(st.floats() | st.none())
+def test_a_question_for_data_alone_says_so_and_wants_a_number(value):
+    verdict, reason = threshold(value, Limits(unit="ratio", any_value=True))
+    finite = value is not None and math.isfinite(value)
+    assert (verdict == PASS) is finite and ("not judged" in reason) is finite and "above" not in reason
+
+
 @pytest.mark.parametrize(
     "data, expected",
     [

@@ -22,6 +22,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.gate.probes import con
         ({"name": "x", "http": {"url": "https://a", "validate_certs": False, "fail_days": 3}}, "validate_certs"),
         ({"name": "x", "prometheus": {"url": "http://a", "query": "up"}}, "pass whatever comes"),
         ({"name": "x", "prometheus": {"url": "http://a", "query": "up", "fail": "NaN"}}, "no number"),
+        ({"name": "x", "prometheus": {"url": "http://a", "query": "up", "fail": 1, "any_value": True}}, "no limit"),
         ({"name": "x", "postgres": {"query": "SELECT 1"}}, "go together"),
         ({"name": "x", "docker": {"service": "a"}}, "required together"),
         ({"name": "x", "command": {"argv": []}}, "argv is empty"),
