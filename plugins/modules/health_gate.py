@@ -167,7 +167,8 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.module import r
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
 from ansible_collections.eazepay.ops.plugins.module_utils.gate import gate
-from ansible_collections.eazepay.ops.plugins.module_utils.gate.options import CHECKS, examine
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.arguments import CHECKS
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.options import examine
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import AWS_SPEC, secrets
 from ansible_collections.eazepay.ops.plugins.module_utils.checklist.gather import KINDS, Checklist
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
-from ansible_collections.eazepay.ops.plugins.module_utils.gate.options import CHECKS
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.arguments import CHECKS
 
 ITEM: Dict[str, Any] = {
     "name": {"type": "str", "required": True},

@@ -347,11 +347,13 @@ seconds:
   type: float
 """
 
+import contextlib
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
-from ansible_collections.eazepay.ops.plugins.module_utils.gate.monitor import MONITOR, watching
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.arguments import MONITOR
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import rollout
 
 SERVICE = {
@@ -372,6 +374,15 @@ COMPOSE = {
     "profiles": {"type": "list", "elements": "str", "default": []},
     "docker_host": {"type": "str"},
 }
+
+
+def monitored(options, check_mode, progress):
+    """The monitor for the length of a block. Without checks there is none, and nothing of it is loaded."""
+    if not (options or {}).get("checks"):
+        return contextlib.nullcontext()
+    from ansible_collections.eazepay.ops.plugins.module_utils.gate.monitor import watching
+
+    return watching(options, check_mode, progress)
 
 
 def main() -> None:
@@ -414,7 +425,7 @@ def main() -> None:
     progress = Progress(module.params["progress_file"], Redactor().text)
 
     def work():
-        with watching(module.params["monitor"], module.check_mode, progress) as monitor:
+        with monitored(module.params["monitor"], module.check_mode, progress) as monitor:
             result = rollout(module.params, module.check_mode, progress, monitor=monitor and monitor.breach)
             if monitor:
                 result["monitor"] = monitor.report()

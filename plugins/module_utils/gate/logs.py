@@ -16,8 +16,6 @@ from ..common import process
 from ..common.errors import OpsError
 from .judge import ERROR, FAIL, NO_DATA, PASS
 
-# As people write it, and as JSON has it.
-PATTERN = r'(^|[^A-Za-z])(ERROR|FATAL|CRITICAL|PANIC|Traceback)|"(level|severity)": ?"(error|fatal|critical|panic)"'
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
 
 

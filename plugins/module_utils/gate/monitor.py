@@ -15,17 +15,8 @@ from ..common.errors import OpsError
 from ..common.progress import Progress
 from .gate import Gate
 from .judge import NO_DATA, Holding, Sample, breach, good
-from .options import CHECKS, examine
+from .options import examine
 from .probes import probe
-
-# How the argument "monitor" reads in a module.
-MONITOR: Dict[str, Any] = {
-    "checks": {**CHECKS, "default": []},
-    "interval": {"type": "float", "default": 5},
-    "consecutive": {"type": "int", "default": 2},
-    "bake": {"type": "int", "default": 0},
-    "since": {"type": "float"},
-}
 
 
 class Monitor:
@@ -130,4 +121,4 @@ def watching(
         monitor.stop()
 
 
-__all__ = ["MONITOR", "Monitor", "watching"]
+__all__ = ["Monitor", "watching"]

@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 from contextlib import closing
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from ..common import process
 from ..common.errors import MissingLibrary, OpsError
@@ -161,7 +161,6 @@ SIMPLE: Dict[str, Callable[[Mapping[str, Any]], Tuple[str, str]]] = {
     "kubernetes": kubernetes,
     "logs": logs.check,
 }
-KINDS: List[str] = ["http", "tcp", "tls", "postgres", "prometheus", "kubernetes", "docker", "command", "logs"]
 
 
 def probe(kind: str, options: Mapping[str, Any], since: Optional[float] = None) -> Sample:
@@ -183,4 +182,4 @@ def probe(kind: str, options: Mapping[str, Any], since: Optional[float] = None) 
     return Sample(verdict, reason, seconds=round(time.monotonic() - begun, 4))
 
 
-__all__ = ["KINDS", "NO_DATA", "Probe", "probe"]
+__all__ = ["NO_DATA", "Probe", "probe"]

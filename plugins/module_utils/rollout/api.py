@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import threading
 import time
-import traceback
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import urlencode
 
-from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import MissingLibrary, OpsError
+from .access import access
 
 JSON_PATCH = "application/json-patch+json"
 
@@ -74,50 +72,10 @@ class Api:
     """
 
     def __init__(self, kubeconfig: Optional[str], context: Optional[str], namespace: Optional[str]) -> None:
-        try:
-            from kubernetes import client, config
-            from kubernetes.config.config_exception import ConfigException
-        except ImportError:
-            raise MissingLibrary("kubernetes", traceback.format_exc()) from None
-        file = kubeconfig or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
-        default = os.path.expanduser("~/.kube/config")
-        self.configuration = client.Configuration()
-        try:
-            if file or context or os.path.exists(default):
-                config.load_kube_config(
-                    config_file=os.path.expanduser(file) if file else None,
-                    context=context,
-                    client_configuration=self.configuration,
-                    persist_config=False,
-                )
-                own = self._context_namespace(config, file, context)
-            else:
-                config.load_incluster_config(client_configuration=self.configuration)
-                own = self._pod_namespace()
-        except (ConfigException, OSError) as error:
-            raise OpsError(
-                "connect to", "Kubernetes", str(error), "Give kubeconfig and context, or run in the cluster."
-            ) from None
-        self.namespace = namespace or own or "default"
-        # Retries are ours to make: those of the library know nothing of what is safe to repeat.
-        self.configuration.retries = False
-        # The watches keep theirs; beside them a few requests run at the same time.
-        self.configuration.connection_pool_maxsize = 16
-        self.pool = client.ApiClient(self.configuration).rest_client.pool_manager
+        self.access = access(kubeconfig, context)
+        self.namespace = namespace or self.access.namespace or "default"
         self.requests = 0
         self.answered = False
-
-    @staticmethod
-    def _context_namespace(config: Any, file: Optional[str], context: Optional[str]) -> str:
-        contexts, active = config.list_kube_config_contexts(config_file=file)
-        chosen = next((one for one in contexts if one["name"] == context), active) or {}
-        return (chosen.get("context") or {}).get("namespace") or ""
-
-    @staticmethod
-    def _pod_namespace() -> str:
-        with contextlib.suppress(OSError), open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
-            return file.read().strip()
-        return ""
 
     def _open(
         self,
@@ -130,17 +88,13 @@ class Api:
     ) -> Any:
         import urllib3
 
-        headers = {"Accept": "application/json", "User-Agent": "eazepay.ops"}
-        settings: Dict[str, Any] = dict(self.configuration.auth_settings())
-        for setting in settings.values():
-            if setting.get("in") == "header" and setting.get("value"):
-                headers[setting["key"]] = setting["value"]
+        headers = {"Accept": "application/json", "User-Agent": "eazepay.ops", **self.access.headers()}
         if body is not None:
             headers["Content-Type"] = content_type
-        url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        url = f"{self.access.host}{path}" + (f"?{urlencode(query)}" if query else "")
         self.requests += 1
         try:
-            return self.pool.request(
+            return self.access.pool.request(
                 method,
                 url,
                 body=None if body is None else json.dumps(body),
@@ -151,7 +105,7 @@ class Api:
                 timeout=urllib3.Timeout(connect=CONNECT, read=read),
             )
         except urllib3.exceptions.HTTPError as error:
-            raise ApiError(0, f"{self.configuration.host} does not answer: {error}") from None
+            raise ApiError(0, f"{self.access.host} does not answer: {error}") from None
 
     def text(
         self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, body: Any = None, **more: Any
@@ -173,7 +127,7 @@ class Api:
                 try:
                     data = response.read().decode("utf-8", "replace")
                 except urllib3.exceptions.HTTPError as broken:
-                    raise ApiError(0, f"{self.configuration.host} broke off: {broken}") from None
+                    raise ApiError(0, f"{self.access.host} broke off: {broken}") from None
                 finally:
                     response.release_conn()
                 if 200 <= response.status < 300:

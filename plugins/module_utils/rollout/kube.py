@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import queue
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
@@ -77,19 +78,19 @@ class Kubernetes(Driver):
     def observe(self, services: Iterable[Service]) -> Dict[str, State]:
         self.services = {service.name: service for service in services}
         self.asked = {(service.kind, service.workload): service.name for service in self.services.values()}
-        for kind in sorted({service.kind for service in self.services.values()}):
-            resource = WORKLOADS[kind]
-            items, version = self._list(resource, self._selector(resource))
-            self._replace(resource, items)
-            self.versions[resource.plural] = version
-        if any(service.kind != "Deployment" for service in self.services.values()):
-            self._know(CONTROLLER_REVISIONS)
+        self.versions.clear()
+        kinds = sorted({service.kind for service in self.services.values()})
+        self._know(*(WORKLOADS[kind] for kind in kinds), *([CONTROLLER_REVISIONS] if kinds != ["Deployment"] else []))
         return {service.name: self._state(service) for service in self.services.values()}
 
-    def _know(self, resource: Resource) -> None:
-        """Lists a kind once; watches go on from there."""
-        if resource.plural not in self.versions:
-            items, version = self._list(resource)
+    def _know(self, *resources: Resource) -> None:
+        """Lists each kind once, all at the same time; watches go on from there."""
+        new = [one for one in resources if one.plural not in self.versions]
+        if not new:
+            return
+        with ThreadPoolExecutor(max_workers=len(new)) as pool:
+            answers = list(pool.map(lambda one: self._list(one, self._selector(one)), new))
+        for resource, (items, version) in zip(new, answers):
             self._replace(resource, items)
             self.versions[resource.plural] = version
 
@@ -97,7 +98,7 @@ class Kubernetes(Driver):
         names = [service.workload for service in self.services.values() if service.kind == resource.kind]
         return f"metadata.name={names[0]}" if len(names) == 1 else ""
 
-    def _list(self, resource: Resource, selector: str = "") -> Tuple[List[Json], str]:
+    def _list(self, resource: Resource, selector: str) -> Tuple[List[Json], str]:
         try:
             return self.api.list(resource, selector)
         except ApiError as error:
@@ -122,10 +123,10 @@ class Kubernetes(Driver):
             resources.append(REPLICA_SETS)
         if kinds & {"StatefulSet", "DaemonSet"}:
             resources.append(CONTROLLER_REVISIONS)
-        for resource in [*resources, EVENTS, PODS]:
-            selector = self._selector(resource) if resource.kind in WORKLOADS else ""
-            self._know(resource)
-            self.watches.start(resource, self.versions[resource.plural], selector)
+        resources += [EVENTS, PODS]
+        self._know(*resources)
+        for resource in resources:
+            self.watches.start(resource, self.versions[resource.plural], self._selector(resource))
 
     def _workload(self, name: str) -> Optional[Json]:
         uid = self.uid_of.get(name, "")

@@ -15,7 +15,6 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import O
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
 
-from . import lookup
 from .engine import BROKEN, ROLLING, STUCK, Engine, Report, Track
 from .plan import plan as make_plan
 from .plan import services as read_services
@@ -60,9 +59,13 @@ def rollout(
     state, release = params.get("state") or "deployed", params.get("release") or ""
     known: List[Problem] = []
     if state == "rolled_back" and params.get("ledger") and params.get("to_revision") is None:
+        from . import lookup
+
         record = lookup.good_release(params, lookup.query_ledger)
         wanted, release = lookup.as_recorded(wanted, record), str(record["release"])
     if params.get("resolve_digests") and state in ("deployed", "rolled_back"):
+        from . import lookup
+
         wanted, known = lookup.pinned(wanted)
     driver = driver or connect(params)
     try:

@@ -3,7 +3,7 @@
 import pytest
 from ansible_collections.eazepay.ops.plugins.doc_fragments import checks
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
-from ansible_collections.eazepay.ops.plugins.module_utils.gate import logs, pods
+from ansible_collections.eazepay.ops.plugins.module_utils.gate import arguments, logs, pods
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.options import read
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.probes import probe
 from hypothesis import given
@@ -22,7 +22,7 @@ def test_no_window_holds_more_than_the_burst(moments, window):
 
 
 def test_documented_as_it_is():
-    assert checks.PATTERN == logs.PATTERN
+    assert checks.PATTERN == arguments.PATTERN
 
 
 def ask(*argv, **options):
