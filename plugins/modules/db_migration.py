@@ -161,52 +161,14 @@ options:
     description: How many databases are worked on at once.
     type: int
     default: 4
-  kubeconfig:
-    description:
-      - A kubeconfig file on the host that runs the module. E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG) and C(~/.kube/config)
-        are used otherwise, and the pod's own account where there is none of them.
-      - The account needs to read the workloads, to create, read, patch and delete Jobs, to create and delete Secrets,
-        and to read pods, their logs and, for better messages, events.
-    type: path
-  context:
-    description: The context of the kubeconfig. Its current one by default.
-    type: str
-  namespace:
-    description: The namespace of the workloads. The context's own by default.
-    type: str
-  compose:
-    description: The Compose project, for O(services[].runner=compose).
-    type: dict
-    suboptions:
-      project_src:
-        description: The project's folder.
-        type: path
-        required: true
-      project_name:
-        description: The project's name.
-        type: str
-      files:
-        description: The Compose files, relative to the folder.
-        type: list
-        elements: str
-        default: []
-      env_files:
-        description: Environment files for the interpolation, relative to the folder.
-        type: list
-        elements: str
-        default: []
-      profiles:
-        description: Profiles to enable.
-        type: list
-        elements: str
-        default: []
-      docker_host:
-        description: The engine's address.
-        type: str
+notes:
+  - On Kubernetes the account needs to read the workloads, to create, read, patch and delete Jobs, to create and delete
+    Secrets, and to read pods, their logs and, for better messages, events.
 requirements:
   - "kubernetes >= 12 (Python), for O(services[].runner=kubernetes)"
   - "docker compose >= 2, for O(services[].runner=compose)"
 extends_documentation_fragment:
+  - eazepay.ops.targets.services
   - eazepay.ops.postgres
   - eazepay.ops.aws
   - eazepay.ops.attributes
@@ -355,6 +317,7 @@ from typing import Any, Dict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import AWS_SPEC, secrets
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import SERVICES_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.migration.migrate import migrate
 from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import LOGIN_SPEC
 
@@ -394,20 +357,7 @@ SPEC: Dict[str, Any] = {
     "prefer": {"type": "str", "choices": ["revert", "restore"], "default": "revert"},
     "timeout": {"type": "float", "default": 1800},
     "max_parallel": {"type": "int", "default": 4},
-    "kubeconfig": {"type": "path"},
-    "context": {"type": "str"},
-    "namespace": {"type": "str"},
-    "compose": {
-        "type": "dict",
-        "options": {
-            "project_src": {"type": "path", "required": True},
-            "project_name": {"type": "str"},
-            "files": {**WORDS, "default": []},
-            "env_files": {**WORDS, "default": []},
-            "profiles": {**WORDS, "default": []},
-            "docker_host": {"type": "str"},
-        },
-    },
+    **SERVICES_SPEC,
     **LOGIN_SPEC,
     **AWS_SPEC,
 }

@@ -20,6 +20,7 @@ description:
 author:
   - The eazepay.ops authors (@eazepay)
 extends_documentation_fragment:
+  - eazepay.ops.targets.services
   - eazepay.ops.attributes
 options:
   dest:
@@ -49,25 +50,6 @@ options:
     type: str
     choices: [kubernetes, compose]
     default: kubernetes
-  kubeconfig:
-    description: The kubeconfig file.
-    type: path
-  context:
-    description: The context of it.
-    type: str
-  namespace:
-    description: The namespace.
-    type: str
-  compose:
-    description: The Compose project.
-    type: dict
-    suboptions:
-      project_src: {description: The project's folder., type: path, required: true}
-      project_name: {description: The project's name., type: str}
-      files: {description: 'The Compose files, relative to the folder.', type: list, elements: str, default: []}
-      env_files: {description: Environment files., type: list, elements: str, default: []}
-      profiles: {description: Profiles to enable., type: list, elements: str, default: []}
-      docker_host: {description: The engine's address., type: str}
   lines:
     description: Lines of each log.
     type: int
@@ -142,20 +124,13 @@ files:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import SERVICES_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics import bundle
 
 SERVICE = {
     "name": {"type": "str", "required": True},
     "workload": {"type": "str"},
     "kind": {"type": "str", "choices": ["Deployment", "StatefulSet", "DaemonSet"], "default": "Deployment"},
-}
-COMPOSE = {
-    "project_src": {"type": "path", "required": True},
-    "project_name": {"type": "str"},
-    "files": {"type": "list", "elements": "str", "default": []},
-    "env_files": {"type": "list", "elements": "str", "default": []},
-    "profiles": {"type": "list", "elements": "str", "default": []},
-    "docker_host": {"type": "str"},
 }
 
 
@@ -166,10 +141,7 @@ def main() -> None:
             "title": {"type": "str"},
             "services": {"type": "list", "elements": "dict", "required": True, "options": SERVICE},
             "target": {"type": "str", "choices": ["kubernetes", "compose"], "default": "kubernetes"},
-            "kubeconfig": {"type": "path"},
-            "context": {"type": "str"},
-            "namespace": {"type": "str"},
-            "compose": {"type": "dict", "options": COMPOSE},
+            **SERVICES_SPEC,
             "lines": {"type": "int", "default": 500},
             "hosts": {"type": "list", "elements": "str", "default": []},
             "ledger": {"type": "str"},

@@ -75,13 +75,8 @@ options:
     description: Whether to turn what is somebody else's. O(reason) must say why.
     type: bool
     default: false
-  kubeconfig:
-    description: Of the cluster.
-    type: path
-  context:
-    description: Of the kubeconfig.
-    type: str
 extends_documentation_fragment:
+  - eazepay.ops.targets
   - eazepay.ops.attributes
 attributes:
   idempotent:
@@ -141,6 +136,7 @@ from typing import Any, Dict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import CLUSTER_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import kubernetes_api
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.file_switch import FileSwitch
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.maintenance import Maintenance
@@ -159,8 +155,7 @@ SPEC: Dict[str, Any] = {
     "until": {"type": "str", "default": ""},
     "allow": {"type": "list", "elements": "str", "default": []},
     "force": {"type": "bool", "default": False},
-    "kubeconfig": {"type": "path"},
-    "context": {"type": "str"},
+    **CLUSTER_SPEC,
 }
 
 

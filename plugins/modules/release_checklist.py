@@ -32,9 +32,6 @@ options:
   ledger:
     description: The environment's ledger, as O(eazepay.ops.release_ledger#module:store).
     type: str
-  kubeconfig:
-    description: Of the cluster, for ledgers in V(configmap://).
-    type: path
   patience:
     description: Seconds for which a check that is bad is asked again.
     type: float
@@ -44,6 +41,7 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - eazepay.ops.targets
   - eazepay.ops.checks.items
   - eazepay.ops.aws
   - eazepay.ops.attributes
@@ -111,6 +109,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import AWS_SPEC, secrets
 from ansible_collections.eazepay.ops.plugins.module_utils.checklist.gather import KINDS, Checklist
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import CLUSTER_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.arguments import CHECKS
 
 ITEM: Dict[str, Any] = {
@@ -180,7 +179,7 @@ SPEC: Dict[str, Any] = {
     "revision": {"type": "str", "default": ""},
     "waive": {"type": "dict", "default": {}},
     "ledger": {"type": "str"},
-    "kubeconfig": {"type": "path"},
+    **CLUSTER_SPEC,
     "patience": {"type": "float", "default": 5},
     "report_only": {"type": "bool", "default": False},
     **AWS_SPEC,

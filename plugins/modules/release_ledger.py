@@ -81,13 +81,8 @@ options:
     description: How many of the newest records V(queried) returns.
     type: int
     default: 10
-  kubeconfig:
-    description: Of the cluster, for V(configmap://).
-    type: path
-  context:
-    description: Of the kubeconfig.
-    type: str
 extends_documentation_fragment:
+  - eazepay.ops.targets
   - eazepay.ops.aws
   - eazepay.ops.attributes
 """
@@ -174,6 +169,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import AWS_SPEC, secrets
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
+from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import CLUSTER_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import Ledger
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import open_store
 
@@ -190,8 +186,7 @@ SPEC: Dict[str, Any] = {
     "outcome": {"type": "str", "choices": ["running", "good", "failed", "rolled_back"]},
     "record": {"type": "dict", "default": {}},
     "limit": {"type": "int", "default": 10},
-    "kubeconfig": {"type": "path"},
-    "context": {"type": "str"},
+    **CLUSTER_SPEC,
     **AWS_SPEC,
 }
 

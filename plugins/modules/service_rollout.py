@@ -23,6 +23,7 @@ description:
 author:
   - The eazepay.ops authors (@eazepay)
 extends_documentation_fragment:
+  - eazepay.ops.targets.services
   - eazepay.ops.attributes
   - eazepay.ops.attributes.progress
   - eazepay.ops.checks.monitor
@@ -83,46 +84,6 @@ options:
     type: str
     choices: [kubernetes, compose]
     default: kubernetes
-  kubeconfig:
-    description:
-      - A kubeconfig file on the host that runs the module. E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG) and C(~/.kube/config)
-        are used otherwise, and the pod's own account where there is none of them.
-    type: path
-  context:
-    description: The context of the kubeconfig. Its current one by default.
-    type: str
-  namespace:
-    description: The namespace of the services. The context's own by default.
-    type: str
-  compose:
-    description: The Compose project, for O(target=compose).
-    type: dict
-    suboptions:
-      project_src:
-        description: The project's folder.
-        type: path
-        required: true
-      project_name:
-        description: The project's name.
-        type: str
-      files:
-        description: The Compose files, relative to the folder.
-        type: list
-        elements: str
-        default: []
-      env_files:
-        description: Environment files for the interpolation, relative to the folder.
-        type: list
-        elements: str
-        default: []
-      profiles:
-        description: Profiles to enable.
-        type: list
-        elements: str
-        default: []
-      docker_host:
-        description: The engine's address.
-        type: str
   release:
     description: The name of the release. It is recorded on every workload, with a change cause.
     type: str
@@ -353,6 +314,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
+from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import SERVICES_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.gate.arguments import MONITOR
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import rollout
 
@@ -365,14 +327,6 @@ SERVICE = {
     "depends_on": {"type": "list", "elements": "str", "default": []},
     "restart_token": {"type": "str", "no_log": False},
     "to_revision": {"type": "int"},
-}
-COMPOSE = {
-    "project_src": {"type": "path", "required": True},
-    "project_name": {"type": "str"},
-    "files": {"type": "list", "elements": "str", "default": []},
-    "env_files": {"type": "list", "elements": "str", "default": []},
-    "profiles": {"type": "list", "elements": "str", "default": []},
-    "docker_host": {"type": "str"},
 }
 
 
@@ -395,10 +349,7 @@ def main() -> None:
                 "default": "deployed",
             },
             "target": {"type": "str", "choices": ["kubernetes", "compose"], "default": "kubernetes"},
-            "kubeconfig": {"type": "path"},
-            "context": {"type": "str"},
-            "namespace": {"type": "str"},
-            "compose": {"type": "dict", "options": COMPOSE},
+            **SERVICES_SPEC,
             "release": {"type": "str"},
             "restart_token": {"type": "str", "no_log": False},
             "to_revision": {"type": "int"},

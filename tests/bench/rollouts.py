@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench.table import Table, race, seconds
+from tests.bench.table import Table, race
 from tests.conftest import ROOT, sandbox_env
 from tests.images import tiny
 from tests.kubernetes import Namespace, container, namespace, until, workload
@@ -81,6 +82,15 @@ def unchanged(shop: Namespace, services: list[dict], definitions: list[dict], ro
 def done(result: dict[str, Any]) -> dict[str, Any]:
     assert not result["failed"], result["msg"]
     return result
+
+
+def peak(process: subprocess.Popen) -> float:
+    """Awaits a module that ends well; the MiB that it had at most."""
+    assert process.stdout
+    printed = process.stdout.read()
+    _, process.returncode, usage = os.wait4(process.pid, 0)
+    assert process.returncode == 0, printed
+    return usage.ru_maxrss / 1024
 
 
 def roll(shop: Namespace, images: list[str]) -> dict[str, Callable[[], object]]:
@@ -178,8 +188,8 @@ def measure() -> Table:
         shop.settled()
         ours, theirs = unchanged(shop, [{"name": name, "image": v1} for name in SIX], list(six.values()))
         table.at_least("six unchanged services", theirs / ours, 8, detail=f"{ours:.2f} s, the loop {theirs:.2f} s")
-        times = race(roll(shop, [v1, v2]))
-        detail = f"{times['ours']:.1f} s, kubectl {times['kubectl']:.1f} s; the median of three each, in turn"
+        times = race(roll(shop, [v1, v2]), rounds=5)
+        detail = f"{times['ours']:.1f} s, kubectl {times['kubectl']:.1f} s; the median of five each, in turn"
         table.at_most("six services rolled", times["ours"] / times["kubectl"], 1.25, detail=detail)
         after, back = verdicts(shop, v1, v2, env["REGISTRY"])
         detail = ", ".join(f"{name} {value:.1f} s" for name, value in after.items()) + "; events tell whole seconds"
@@ -196,14 +206,20 @@ def measure() -> Table:
         detail = f"{ours:.2f} s; the loop {theirs:.2f} s for {SAMPLE}, taken times {100 // SAMPLE}"
         table.at_least("a hundred unchanged Deployments", whole / ours, 40, detail=detail)
         took: dict[int, float] = {}
+        held: dict[int, float] = {}
         for number, size in enumerate(SIZES):
             services = [{"name": name} for name in names[:size]]
             token = {"state": "restarted", "restart_token": f"round-{number}"}
-            took[size] = seconds(lambda services=services, token=token: done(shop.rollout(services, **token)))
+            began = time.monotonic()
+            held[size] = peak(shop.start(services, **token))
+            took[size] = time.monotonic() - began
         detail = ", ".join(f"{size}: {value:.1f} s" for size, value in took.items())
         # Twice as many may not take more than twice as long; a tenth is the machine's.
         worst = max(took[size] / took[size // 2] / 2 for size in SIZES[1:])
         table.at_most("each doubling of the Deployments in one call, over twice the time", worst, 1.1, detail=detail)
+        few, many = SIZES[0], SIZES[-1]
+        detail = f"{many} with {held[many]:.0f} MiB, {few} with {held[few]:.0f} MiB, in a namespace of {many}"
+        table.at_most("memory of many over that of few, of the same lists", held[many] / held[few], 1.25, detail=detail)
     table.about += f" The machine's load was {load:.0f} at the beginning and {os.getloadavg()[0]:.0f} at the end."
     table.about += f"\n\n{chart(took)}"
     return table

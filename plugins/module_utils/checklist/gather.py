@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from ..aws.client import AWS_SPEC, client, code, errors, explain
 from ..backup.plan import seconds
 from ..common.errors import InputError, MissingLibrary, OpsError
+from ..common.targets import CLUSTER_SPEC
 from ..ledger.judge import standing
 from ..ledger.ledger import Ledger
 from ..ledger.stores import open_store
@@ -209,7 +210,8 @@ class Checklist:
     def ledger(self, store: Optional[str]) -> Ledger:
         if not store:
             raise InputError("ledger", "an item needs it")
-        return Ledger(open_store(store, {**self.aws(), "kubeconfig": self.params.get("kubeconfig")}), self.clock)
+        access = {name: self.params.get(name) for name in (*AWS_SPEC, *CLUSTER_SPEC)}
+        return Ledger(open_store(store, access), self.clock)
 
     def aws(self) -> Dict[str, Any]:
         return {name: self.params.get(name) for name in AWS_SPEC}

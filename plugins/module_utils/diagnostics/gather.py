@@ -138,10 +138,11 @@ def inspected(text: str) -> str:
 
 
 def kubernetes(params: Mapping[str, Any]) -> Dict[str, str]:
+    given = {**params, "kubeconfig": params.get("kubeconfig") or os.environ.get("K8S_AUTH_KUBECONFIG")}
     base = ["kubectl"]
     for option in ("kubeconfig", "context", "namespace"):
-        if params.get(option):
-            base.append(f"--{option}={params[option]}")
+        if given.get(option):
+            base.append(f"--{option}={given[option]}")
     columns = (
         "POD:.metadata.name,IMAGES:.spec.containers[*].image,PULL:.spec.containers[*].imagePullPolicy,"
         "IDS:.status.containerStatuses[*].imageID,WAITING:.status.containerStatuses[*].state.waiting.reason"

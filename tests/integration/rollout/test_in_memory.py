@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 
 import pytest
 
+from tests.kubernetes import until
 from tests.modules import finish_module, run_module, start_module
 from tests.unit.rollout.cluster import Cluster
 
@@ -100,6 +102,32 @@ def test_a_quota_refusal(cluster, rollout):
     result = rollout([service("api", "good2")])
     assert "exceeded quota: small" in result["msg"]
     assert outcomes(result) == {"api": "rolled_back"}
+
+
+def counted(cluster, rollout, number, **more):
+    """How many requests of each verb and kind a call makes, with so many services."""
+    cluster.requests.clear()
+    result = rollout([{"name": f"service-{index}"} for index in range(number)], **more)
+    assert not result["failed"], result
+    return Counter(cluster.requests)
+
+
+def test_requests_do_not_grow_with_the_number_of_services(cluster, rollout):
+    pod = {"containers": [{"name": "app", "image": "shop/app:good1", "envFrom": [{"secretRef": {"name": "keys"}}]}]}
+    cluster.put("secrets", {"metadata": {"name": "keys"}, "data": {}})
+    for index in range(60):
+        cluster.deployment(f"service-{index}", replicas=0, pod=pod)
+    until(lambda: all(one["status"] for one in cluster.objects["deployments"].values()))
+    counts = {}
+    for number in (6, 60):
+        token = {"state": "restarted", "restart_token": str(number)}
+        rolled = counted(cluster, rollout, number, **token)
+        # What is written is written to each: a dry run, the change, and that it ended well.
+        assert rolled.pop(("patch", "deployments")) == 3 * number
+        assert all(count == 1 for count in rolled.values()), rolled
+        counts[number] = rolled, counted(cluster, rollout, number, **token)
+    assert counts[6] == counts[60]
+    assert counts[60][1] == {("list", "deployments"): 1}
 
 
 def test_hold_leaves_it_and_the_next_run_adopts_it(cluster, rollout):
