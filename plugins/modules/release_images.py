@@ -159,8 +159,8 @@ images:
       description: How long it took.
       type: float
 digests:
-  description: The services' images by digest.
-  sample: {identity: "registry.example.com/shop/identity-service@sha256:0123456789abcdef"}
+  description: The services' images by digest, with the release's tag for people to read.
+  sample: {identity: "registry.example.com/shop/identity-service:v1.1.0@sha256:0123456789abcdef"}
   returned: always
   type: dict
 """

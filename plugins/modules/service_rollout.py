@@ -311,6 +311,7 @@ seconds:
 import contextlib
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
@@ -375,13 +376,20 @@ def main() -> None:
     )
     progress = Progress(module.params["progress_file"], Redactor().text)
 
-    def work():
-        with monitored(module.params["monitor"], module.check_mode, progress) as monitor:
-            result = rollout(module.params, module.check_mode, progress, monitor=monitor and monitor.breach)
-            if monitor:
-                result["monitor"] = monitor.report()
-        for warning in result.pop("warnings"):
+    def warn(result):
+        for warning in result.pop("warnings", ()):
             module.warn(warning)
+
+    def work():
+        try:
+            with monitored(module.params["monitor"], module.check_mode, progress) as monitor:
+                result = rollout(module.params, module.check_mode, progress, monitor=monitor and monitor.breach)
+                if monitor:
+                    result["monitor"] = monitor.report()
+        except OpsError as error:
+            warn(error.result)
+            raise
+        warn(result)
         if not module._diff:
             result.pop("diff", None)
         return result

@@ -20,9 +20,13 @@ def seed(box: Box, target: str, reset: bool = False) -> None:
     box.make()
     place = TARGETS[target](box)
     place.check()
+    if not reset and (box.dir / "ledger" / "records").exists() and portals.missing(box):
+        say("seed", "S3 was ended and has lost the portals that the ledger tells of: the company begins anew")
+        reset = True
     if reset:
-        # What it tells is no longer so.
-        shutil.rmtree(box.dir / "ledger" / "records", ignore_errors=True)
+        # What they tell is no longer so.
+        for stale in ("ledger/records", "backups"):
+            shutil.rmtree(box.dir / stale, ignore_errors=True)
     fresh_base = base.provide(box)
     source.make(box, reset)
     source.install_packages(box)

@@ -24,11 +24,17 @@ def client(env: dict[str, str], service: str = "s3") -> Any:
     )
 
 
+def missing(box: Box) -> list[str]:
+    """The portals whose buckets hold none."""
+    s3 = client(box.read_env())
+    return [name for name, bucket in PORTALS.items() if "index.html" not in keys(s3, bucket)]
+
+
 def publish(box: Box, folder: Path, release: str, reset: bool = False) -> None:
     """Uploads the portals of a release where the buckets are empty, or in place of what is there for a reset."""
     env = box.read_env()
     s3 = client(env)
-    wanted = [name for name, bucket in PORTALS.items() if reset or "index.html" not in keys(s3, bucket)]
+    wanted = list(PORTALS) if reset else missing(box)
     if not wanted:
         return
     with step("seed", f"portals of {release}: {', '.join(wanted)}"):

@@ -290,7 +290,7 @@ class Release:
             "changed": bool(done) and not refused,
             "images": images,
             "digests": {
-                one.name: f"{one.repository}@{one.digest}"
+                one.name: f"{one.repository}:{self.release}@{one.digest}"  # the digest decides; people read the tag
                 for one in self.images
                 if one.digest and (one.built or one.decision.action != BUILD)
             },

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
@@ -28,7 +29,7 @@ class Failed(OpsError):
 
     @property
     def message(self) -> str:
-        return f"Failed to {self.verb} {self.object}: {self.cause}\n{self.remedy}"
+        return f"Failed to {self.verb} {self.object}: {self.cause}\n{self.remedy}".rstrip()
 
 
 def connect(params: Mapping[str, Any]) -> Driver:
@@ -243,7 +244,7 @@ def _failure(report: Report, params: Mapping[str, Any], result: Json) -> OpsErro
         "roll out",
         f"release{release}" if release else ", ".join(track.name for track in report.tracks),
         "\n  ".join(lines),
-        f"Next: {next_command(first.step, params, bool(stuck))}",
+        next_command(first.step, params, back=first.name in report.rolled_back, stuck=bool(stuck)),
         **{key: value for key, value in result.items() if key != "diff"},
     )
 
@@ -254,19 +255,34 @@ def distinct(lines: Sequence[str]) -> List[str]:
     return [lines[number] for number in sorted(latest.values())]
 
 
-def next_command(step: Step, params: Mapping[str, Any], stuck: bool) -> str:
-    """What to type to see more, or to mend what could not be put back."""
+def next_command(step: Step, params: Mapping[str, Any], back: bool, stuck: bool) -> str:
+    """What to type to see more of a service that failed, or of one that could not be put back.
+
+    What was put back on Compose has taken its containers along: what they said is in the result.
+    """
     if params.get("target") == "compose":
-        return f"docker compose logs --tail 100 {step.service.workload}"
-    words = ["kubectl"]
-    for option, flag in (("kubeconfig", "--kubeconfig"), ("context", "--context"), ("namespace", "-n")):
-        if params.get(option):
-            words += [flag, str(params[option])]
-    words += ["rollout", "history" if stuck else "status", step.service.object]
-    if not stuck:
-        words[-2:] = ["describe", step.service.object.replace("/", " ")]
-        words.remove("rollout")
-    return " ".join(words)
+        if back:
+            return ""
+        compose = params["compose"]
+        words = ["docker", *(["--host", compose["docker_host"]] if compose.get("docker_host") else []), "compose"]
+        for option, flag in (("project_src", "--project-directory"), ("project_name", "--project-name")):
+            if compose.get(option):
+                words += [flag, compose[option]]
+        for file in compose.get("files") or ():
+            words += ["--file", file]
+        words += ["logs", "--tail", "100", step.service.workload]
+    else:
+        words = ["kubectl"]
+        for option, flag in (("kubeconfig", "--kubeconfig"), ("context", "--context"), ("namespace", "-n")):
+            if params.get(option):
+                words += [flag, str(params[option])]
+        if stuck:
+            words += ["rollout", "history", step.service.object]
+        elif back:
+            words += ["get", "events", "--field-selector", "type=Warning"]
+        else:
+            words += ["describe", *step.service.object.split("/")]
+    return f"Next: {' '.join(shlex.quote(word) for word in words)}"
 
 
 __all__ = ["Verdict", "connect", "rollout"]

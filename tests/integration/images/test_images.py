@@ -75,7 +75,7 @@ def test_built_once_by_content_and_refused_when_it_differs(project):
     assert built["changed"] and [one["action"] for one in built["images"]] == ["build"] * 3
     for name in project.names:
         digest = project.get(f"{name}/manifests/v1")[1]["Docker-Content-Digest"]
-        assert built["digests"][name] == f"{project.registry}/{project.prefix}/{name}@{digest}"
+        assert built["digests"][name] == f"{project.registry}/{project.prefix}/{name}:v1@{digest}"
         assert sorted(project.tags(name)) == ["latest", "v1"]
     labels = project.labels("one", "v1")
     assert labels["org.opencontainers.image.revision"] == "abc123"

@@ -233,4 +233,4 @@ def test_the_message_says_what_why_and_what_next():
     message = raised.value.message
     assert message.startswith("Failed to roll out release v2: s1: denied")
     assert "put back and healthy: s1, s0" in message or "put back and healthy: s0, s1" in message
-    assert message.splitlines()[-1] == "Next: kubectl -n shop describe deployment s1"
+    assert message.splitlines()[-1] == "Next: kubectl -n shop get events --field-selector type=Warning"

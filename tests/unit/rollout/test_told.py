@@ -2,7 +2,8 @@
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.images import name_of
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import distinct
+from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import distinct, next_command
+from ansible_collections.eazepay.ops.plugins.module_utils.rollout.types import Service, State, Step
 
 
 def test_what_a_restarted_program_repeats_is_told_once():
@@ -24,3 +25,27 @@ def test_what_a_restarted_program_repeats_is_told_once():
 )
 def test_a_state_is_called_by_its_release_or_its_tag(state, name):
     assert name_of(state) == name
+
+
+STEP = Step(Service("wallet", "wallet-service"), "roll", "v1 -> v2", State(True))
+COMPOSE = {"target": "compose", "compose": {"project_src": "/srv/my shop", "project_name": "shop"}}
+
+
+@pytest.mark.parametrize(
+    "params, back, stuck, typed",
+    [
+        ({"namespace": "shop"}, False, False, "Next: kubectl -n shop describe deployment wallet-service"),
+        ({"namespace": "shop"}, True, False, "Next: kubectl -n shop get events --field-selector type=Warning"),
+        ({"namespace": "shop"}, False, True, "Next: kubectl -n shop rollout history deployment/wallet-service"),
+        (COMPOSE, True, False, ""),
+        (
+            COMPOSE,
+            False,
+            False,
+            "Next: docker compose --project-directory '/srv/my shop' --project-name shop"
+            " logs --tail 100 wallet-service",
+        ),
+    ],
+)
+def test_what_is_typed_next_works_as_it_stands(params, back, stuck, typed):
+    assert next_command(STEP, params, back, stuck) == typed
