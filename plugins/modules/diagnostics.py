@@ -12,9 +12,11 @@ version_added: 1.0.0
 description:
   - Writes logs (also those before a restart), descriptions, events, limits and usage, the names of environment
     variables, the state of images, what the database says, names and certificates, and what was released last, into
-    one folder or zip file with an index page.
+    one folder or zip file. Its first page is C(index.html), for a terminal C(index.txt).
   - The likely cause stands at the top. It comes from the causes that M(eazepay.ops.service_rollout) knows, from the
     logs, the database, and the names.
+  - A rollout that fails puts back before anything can be gathered. What it returned can be given (O(rollout)); the
+    first page then tells what was at the failure and what is now.
   - Secrets are taken out of all that is written. Only the owner may read the bundle.
   - What cannot be had is said in its place and stops nothing.
 author:
@@ -50,6 +52,17 @@ options:
     type: str
     choices: [kubernetes, compose]
     default: kubernetes
+  rollout:
+    description:
+      - The C(services) that a failed M(eazepay.ops.service_rollout) returned. Their causes come before all that is seen
+        now.
+      - Their last lines and events are kept as C(at_failure/WORKLOAD/logs.txt) and C(at_failure/WORKLOAD/events.txt).
+    type: list
+    elements: dict
+    default: []
+  failure:
+    description: The message with which a run failed. It is shown, and stands at the top when no cause is found.
+    type: str
   lines:
     description: Lines of each log.
     type: int
@@ -94,6 +107,14 @@ EXAMPLES = r"""
     login_host: db.example.com
     login_user: monitor
     login_password: "{{ database_password }}"
+
+- name: Why did the rollout fail that was put back?
+  eazepay.ops.diagnostics:
+    dest: /var/lib/deployments/diagnostics-v1.1.0
+    namespace: production
+    services: [{name: wallet, workload: wallet-service}]
+    rollout: "{{ rolled.services }}"
+    failure: "{{ rolled.msg }}"
 """
 
 RETURN = r"""
@@ -102,16 +123,20 @@ dest:
   returned: always
   type: str
 likely_cause:
-  description: What is probably wrong, and what to do. Empty when nothing wrong was found.
+  description:
+    - What is probably wrong, and what to do.
+    - Empty when nothing wrong was found, or with O(failure), nothing that explains it.
   returned: when a bundle was made
   type: str
 findings:
-  description: All that was seen, the surest first, each with C(service), C(text), C(next) and C(sure) from 0 to 100.
+  description:
+    - All that was seen, each with C(service), C(text), C(next), C(sure) from 0 to 100, and C(at).
+    - C(at) is V(failure) for what O(rollout) told, which comes first, and V(now). Of each, the surest comes first.
   returned: always
   type: list
   elements: dict
 services:
-  description: The C(name), C(outcome) and C(cause) of each service.
+  description: The C(name), C(outcome) and C(cause) of each service, as it stands now.
   returned: always
   type: list
   elements: dict
@@ -142,6 +167,8 @@ def main() -> None:
             "services": {"type": "list", "elements": "dict", "required": True, "options": SERVICE},
             "target": {"type": "str", "choices": ["kubernetes", "compose"], "default": "kubernetes"},
             **SERVICES_SPEC,
+            "rollout": {"type": "list", "elements": "dict", "default": []},
+            "failure": {"type": "str"},
             "lines": {"type": "int", "default": 500},
             "hosts": {"type": "list", "elements": "str", "default": []},
             "ledger": {"type": "str"},

@@ -2,64 +2,22 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The bundle: a folder with an index page, or the same as one zip file. Nothing enters it unredacted."""
+"""The bundle: a folder with a first page, or the same as one zip file. Nothing enters it unredacted."""
 
 from __future__ import annotations
 
-import html
 import os
 import shutil
 import tempfile
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping
 
 from ..common.errors import OpsError
 from ..common.redact import Redactor
-from . import gather
-from .rules import Finding, findings
-
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8886;"
-    "vertical-align:top;overflow-wrap:anywhere}.bad{border-left:.4rem solid #c33;padding-left:1rem}"
-    ".good{border-left:.4rem solid #393;padding-left:1rem}"
-)
-
-
-def page(
-    title: str,
-    found: Sequence[Finding],
-    services: Sequence[Mapping[str, Any]],
-    files: Sequence[str],
-    released: str = "",
-) -> str:
-    """The index page: the likely cause first. ``released`` is what the ledger says."""
-    esc = html.escape
-    if found:
-        first = found[0]
-        who = f"{esc(first.service)}: " if first.service else ""
-        head = (
-            f'<div class="bad"><h2>Likely cause</h2><p><b>{who}{esc(first.text)}</b></p><p>{esc(first.next)}</p></div>'
-        )
-    else:
-        head = '<div class="good"><h2>Nothing wrong was found</h2></div>'
-    more = "".join(f"<li>{esc(one.service or 'all')}: {esc(one.text)}. {esc(one.next)}</li>" for one in found[1:])
-    rows = "".join(
-        f"<tr><td>{esc(str(one['name']))}</td><td>{esc(str(one['outcome']))}</td>"
-        f"<td>{esc((one.get('cause') or {}).get('text') or one.get('detail') or '')}</td></tr>"
-        for one in services
-    )
-    links = "".join(f'<li><a href="{esc(name, quote=True)}">{esc(name)}</a></li>' for name in sorted(files))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{esc(title)}</title><style>{STYLE}</style><h1>{esc(title)}</h1>{head}"
-        + (f"<h2>Also seen</h2><ul>{more}</ul>" if more else "")
-        + (f"<h2>Released</h2><pre>{esc(released)}</pre>" if released else "")
-        + f"<h2>Services</h2><table><tr><th>service<th>stands<th>why</tr>{rows}</table>"
-        f"<h2>Files</h2><ul>{links}</ul></html>\n"
-    )
+from . import gather, index
+from .rules import findings, likely, nearest
 
 
 def write(dest: str, files: Mapping[str, str]) -> None:
@@ -115,28 +73,42 @@ def run(params: Mapping[str, Any], check: bool = False) -> Dict[str, Any]:
             files["hosts.txt"] = gather.told(facts["hosts"])
     if params.get("ledger"):
         files["ledger.txt"] = gather.ledger(params)
+    rollout, failure = params.get("rollout") or [], (params.get("failure") or "").strip()
+    facts["rollout"] = rollout
+    files.update(at_failure(rollout))
     for one in services:
         text = files.get(f"{one['workload']}/logs.txt")
         if text:
             one["logs"] = [*(one.get("logs") or ()), {"container": one["workload"], "text": text}]
-    found: List[Finding] = [Finding(one.sure, one.service, redact(one.text), one.next) for one in findings(facts)]
-    files = {name: redact(text) + "\n" for name, text in files.items() if text}
+    found = [one._replace(text=redact(one.text)) for one in findings(facts)]
+    files = {name: redact(text or "(nothing)") + "\n" for name, text in files.items()}
     title = f"Diagnostics {params.get('title') or ''} {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}"
-    files["index.html"] = redact(
-        page(" ".join(title.split()), found, services, list(files), files.get("ledger.txt", ""))
-    )
+    title = " ".join(title.split())
+    said = index.sections(found, services, list(files), files.get("ledger.txt", ""), rollout, failure)
+    files["index.html"] = redact(index.page(title, said))
+    files["index.txt"] = redact(index.text(title, said))
     if not check:
         write(dest, files)
-    first = found[0] if found else None
-    said = (
-        f"{first.service + ': ' if first.service else ''}{first.text}. {first.next}" if first else "nothing wrong found"
-    )
+    first = likely(found, bool(failure))
+    cause = f"{first.service + ': ' if first.service else ''}{first.text}. {first.next}" if first else ""
     return {
         "changed": True,
         "dest": dest,
-        "likely_cause": said if first else "",
+        "likely_cause": cause,
         "findings": [one._asdict() for one in found],
         "files": sorted(files),
         "services": [{"name": one["name"], "outcome": one["outcome"], "cause": one.get("cause")} for one in services],
-        "msg": f"{said} ({dest})",
+        "msg": f"{cause or ('nothing else' if failure else 'nothing wrong') + ' was found'} ({dest})",
     }
+
+
+def at_failure(rollout: List[Mapping[str, Any]]) -> Dict[str, str]:
+    """What a rollout kept of the release that failed: it is gone when the rollout has put back."""
+    files = {}
+    for one in rollout:
+        folder = f"{index.AT_FAILURE}/{one.get('workload') or one['name']}"
+        logs = [f"{log.get('container')}\n{log.get('text') or ''}".rstrip() for log in one.get("logs") or ()]
+        events = nearest(one.get("events") or (), (one.get("cause") or {}).get("text") or "")
+        files[f"{folder}/logs.txt"] = "\n\n".join(logs)
+        files[f"{folder}/events.txt"] = "\n".join(events)
+    return {name: text for name, text in files.items() if text}

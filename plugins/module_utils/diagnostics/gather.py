@@ -59,7 +59,7 @@ def command(argv: Sequence[str], timeout: float = 30) -> str:
 
 
 def together(asked: Mapping[str, Callable[[], str]]) -> Dict[str, str]:
-    """All at once: a diagnosis is wanted while the failure still stands."""
+    """All at once: what is in trouble may change meanwhile, and putting back may wait for this."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = {name: pool.submit(ask) for name, ask in asked.items()}
         return {name: answer.result() for name, answer in answers.items()}
@@ -211,13 +211,31 @@ def ledger(params: Mapping[str, Any], limit: int = 10) -> str:
         known = Ledger(open_store(params["ledger"], dict(params))).query(limit)
     except (OpsError, MissingLibrary) as error:
         return f"({error})"
-    lines = [f"in place: {known['in_place'] or 'nothing that is recorded'}"]
+    lines = released(known["records"], known["in_place"], known["newest"])
     lock = known["lock"]
     lines.append(f"lock: {lock['owner']} ({lock['purpose']}) since {lock['since']}" if lock else "lock: free")
     for one in known["records"]:
         why = (one.get("failure") or {}).get("msg") or ""
         lines.append(f"{one['id']}  {one['outcome']}  {why.splitlines()[0] if why else ''}".rstrip())
     return "\n".join(lines)
+
+
+def released(records: Sequence[Mapping[str, Any]], in_place: str, newest: str) -> List[str]:
+    """Which release is in place. While a run goes on nobody knows yet: it may put back what it tries.
+
+    :param records: the newest first.
+    """
+    from ..ledger.judge import standing
+
+    going = next((one for one in records[:1] if one.get("outcome") == "running"), None)
+    if going:
+        before = standing([dict(one) for one in records[1:]]).in_place
+        return [
+            f"being tried: {going.get('release')} (run {going['id']} goes on, or died)",
+            f"in place before it: {before or 'nothing that is recorded'}",
+        ]
+    lines = [f"in place: {in_place or 'nothing that is recorded'}"]
+    return lines + ([f"tried last: {newest}, which failed and was put back"] if newest != in_place else [])
 
 
 def database(login: Mapping[str, Any]) -> Tuple[Dict[str, Any], str]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 
 class Finding(NamedTuple):
@@ -17,6 +17,7 @@ class Finding(NamedTuple):
     service: str
     text: str
     next: str
+    at: str = "now"  # or failure: a rollout saw it, which may have put back since
 
 
 # Codes of the rollout's causes: how sure, and what to do.
@@ -99,13 +100,17 @@ LOGS: List[Tuple[Any, int, str, str]] = [
 
 
 def findings(facts: Mapping[str, Any]) -> List[Finding]:
-    """Likely causes, the surest first.
+    """Likely causes: those of the failure first, then what is seen now; of each the surest first.
 
-    :param facts: ``services`` (each with ``name``, ``outcome``, ``cause``, ``logs``), ``database`` (``error``,
-        ``connections``, ``max_connections``, ``blocked``, ``idle_in_transaction`` in seconds), ``hosts`` (``name``,
-        ``unresolved``, ``error``, ``days``), ``unreachable``.
+    :param facts: ``services`` (each with ``name``, ``outcome``, ``cause``, ``logs``), ``rollout`` (the same of a
+        rollout that failed), ``database`` (``error``, ``connections``, ``max_connections``, ``blocked``,
+        ``idle_in_transaction`` in seconds), ``hosts`` (``name``, ``unresolved``, ``error``, ``days``), ``unreachable``.
     """
     found: List[Finding] = []
+    for service in facts.get("rollout") or ():
+        # One without a cause was put back for the sake of another.
+        if service.get("cause"):
+            found += [one._replace(at="failure") for one in _service({**service, "outcome": "failed"})]
     for service in facts.get("services") or ():
         found += _service(service)
     found += _database(facts.get("database") or {})
@@ -117,8 +122,25 @@ def findings(facts: Mapping[str, Any]) -> List[Finding]:
                 98, "", f"the target cannot be asked: {facts['unreachable']}", "Check address, credentials, network."
             )
         )
-    unique = {(one.service, one.text): one for one in found}
-    return sorted(unique.values(), key=lambda one: (-one.sure, one.service, one.text))
+    unique: Dict[Tuple[str, str], Finding] = {}
+    for one in found:
+        unique.setdefault((one.service, one.text), one)
+    return sorted(unique.values(), key=lambda one: (one.at != "failure", -one.sure, one.service, one.text))
+
+
+def likely(found: Sequence[Finding], failed: bool) -> Optional[Finding]:
+    """The likely cause, if there is one.
+
+    :param failed: a run failed, whose message explains more than what is merely noticed now.
+    """
+    first = found[0] if found else None
+    return None if first and failed and first.at == "now" and first.sure < 50 else first
+
+
+def nearest(events: Sequence[str], cause: str) -> List[str]:
+    """Events, those first that share most words with the cause; else as they were."""
+    words = {word for word in re.split(r"[\s\"'(),;]+", cause) if len(word.strip(".:")) > 3}
+    return sorted(events, key=lambda event: -sum(word in event for word in words))
 
 
 def _service(service: Mapping[str, Any]) -> List[Finding]:

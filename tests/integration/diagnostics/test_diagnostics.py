@@ -96,7 +96,9 @@ def test_a_bundle_names_the_cause_and_no_secret(module, project, arguments, tmp_
     assert result["likely_cause"].startswith("wallet: the database has no connection left"), result["findings"]
     page = (dest / "index.html").read_text()
     assert page.index("no connection left") < page.index("Services")
-    assert {"index.html", "database.txt", "wallet/logs.txt", "wallet/containers.json"} <= set(result["files"])
+    assert {"index.html", "index.txt", "database.txt", "wallet/logs.txt", "wallet/containers.json"} <= set(
+        result["files"]
+    )
     for name in result["files"]:
         text = (dest / name).read_text()
         assert SECRET not in text, name
@@ -108,6 +110,35 @@ def test_a_bundle_names_the_cause_and_no_secret(module, project, arguments, tmp_
     assert module("diagnostics", dest=str(packed), **arguments)["changed"]
     with zipfile.ZipFile(packed) as archive:
         assert set(archive.namelist()) == set(result["files"])
+
+
+def test_a_rollout_that_was_put_back_is_still_explained(module, sandbox, project, tmp_path_factory):
+    good = tiny(sandbox["REGISTRY"], "v1")
+    project.write("services:" + served("shop", good) + served("wallet", good))
+    project.up()
+    images = {"shop": tiny(sandbox["REGISTRY"], "v2"), "wallet": tiny(sandbox["REGISTRY"], "v3", "crash")}
+    rolled = project.roll(images, release="v3")
+    assert rolled["failed"] and project.images("wallet") == [good]
+    dest = tmp_path_factory.mktemp("bundle") / "it"
+    result = module(
+        "diagnostics",
+        dest=str(dest),
+        target="compose",
+        compose={"project_src": str(project.folder), "project_name": project.name},
+        services=[{"name": "shop"}, {"name": "wallet"}],
+        rollout=rolled["services"],
+        failure=rolled["msg"],
+    )
+    assert not result["failed"], result
+    assert result["likely_cause"].startswith("wallet: container ended with code 3"), result
+    assert {one["outcome"] for one in result["services"]} == {"healthy"}
+    assert "boom: no configuration" in (dest / "at_failure" / "wallet" / "logs.txt").read_text()
+    assert "boom" not in (dest / "wallet" / "logs.txt").read_text(), "that is the release that was put back"
+    cause = next(one["cause"]["text"] for one in rolled["services"] if one["name"] == "wallet")
+    first = (dest / "index.txt").read_text()
+    assert first.splitlines()[3:5] == ["LIKELY CAUSE", "  wallet: " + cause]
+    assert "Nothing wrong" not in first + (dest / "index.html").read_text()
+    assert "at_failure/wallet/logs.txt" in first
 
 
 def test_a_cluster_that_does_not_answer_is_the_finding(module, tmp_path):

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.bundle import page
-from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.gather import inspected
-from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.rules import CAUSES, findings
+from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.gather import inspected, released
+from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.index import page, sections, text
+from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.rules import CAUSES, findings, nearest
 
 
 def service(outcome="failing", code="", text="", log=""):
@@ -85,11 +85,87 @@ def test_an_unknown_code_is_still_a_cause():
 
 def test_the_page_escapes_what_it_shows():
     found = findings({"services": [service(code="crash_loop", text="<script>alert(1)</script>")]})
-    shown = page("Diagnostics", found, [service()], ['a"><b>.txt'])
+    shown = page("Diagnostics", sections(found, [service()], ['a"><b>.txt']))
     assert "<script>" not in shown
     assert shown.index("Likely cause") < shown.index("Services")
-    assert "Nothing wrong was found" in page("Diagnostics", [], [], [])
-    assert "in place: &lt;v1&gt;" in page("Diagnostics", [], [], [], "in place: <v1>")
+    assert "Nothing wrong was found" in page("Diagnostics", sections([], [], []))
+    assert "in place: &lt;v1&gt;" in page("Diagnostics", sections([], [], [], "in place: <v1>"))
+
+
+def rolled(name, outcome="rolled_back", text="", code="crash_loop", log=""):
+    cause = {"code": code, "text": text} if text else None
+    return {"name": name, "outcome": outcome, "cause": cause, "logs": [{"container": name, "text": log}], "after": {}}
+
+
+def test_what_was_put_back_is_still_the_cause():
+    rollout = [rolled("identity"), rolled("wallet", text="container ended with code 1"), rolled("agent", "skipped")]
+    # All is well again; and something else, surer in itself, is noticed now.
+    now = {"services": [service("healthy")], "database": {"connections": 99, "max_connections": 100}}
+    found = findings({**now, "rollout": rollout})
+    assert (found[0].service, found[0].text, found[0].at) == ("wallet", "container ended with code 1", "failure")
+    assert [one.at for one in found[1:]] == ["now"]
+    failure = "Failed to roll out release v2: wallet: container ended with code 1"
+    for show in (page, text):
+        shown = show(
+            "Diagnostics", sections(found, now["services"], ["at_failure/wallet/logs.txt"], "", rollout, failure)
+        )
+        assert "Nothing wrong" not in shown
+        order = [shown.lower().index(one) for one in ("likely cause", "at the failure", "also seen", "services now")]
+        assert order == sorted(order), shown
+        before = shown[order[1] : order[2]]
+        assert "put back before this was gathered" in " ".join(before.split())
+        assert "at_failure/wallet/logs.txt" in before and failure in before and "identity" in before
+        assert "agent" not in before, "one that was never started was not at the failure"
+
+
+def test_what_the_failed_release_wrote_explains_it():
+    log = "FATAL: sorry, too many clients already"
+    found = findings({"rollout": [rolled("wallet", text="container ended with code 1", log=log)]})
+    assert "no connection left" in found[0].text and found[0].at == "failure"
+
+
+def test_a_failure_that_no_service_explains_is_never_called_nothing_wrong():
+    failure = "Failed to stay healthy: p95 is 2.1 s"
+    noticed = findings({"hosts": [{"name": "shop", "days": 3.0}]})
+    for found in ([], noticed):
+        shown = text(
+            "Diagnostics", sections(found, [service("healthy")], [], "", [rolled("wallet", "healthy")], failure)
+        )
+        assert shown.splitlines()[3] == "WHY IT FAILED" and failure in shown and "Nothing wrong" not in shown
+    assert "ends in 3 days" in shown
+
+
+def test_the_text_fits_a_terminal_and_keeps_lines_of_blocks():
+    long = "image localhost:5000/t/wallet:v2 cannot be pulled: " + "manifest unknown " * 20
+    rollout = [rolled("wallet", text=long, code="image_not_found")]
+    shown = text(
+        "Diagnostics", sections(findings({"rollout": rollout}), [], ["a.txt"], "a\n  b", rollout, f"x\n    {long}")
+    )
+    assert max(map(len, shown.splitlines())) <= 110
+    assert "\n  a\n    b\n" in shown and shown.endswith("\nFiles\n  a.txt\n")
+
+
+def test_events_of_the_cause_come_first():
+    cause = "image r:5000/wallet:v2 cannot be pulled: manifest for r:5000/wallet:v2 not found (pod wallet-767f-x8v52)"
+    dns = 'Pod wallet-767f-x8v52: MissingClusterDNS: pod: "wallet-767f-x8v52". kubelet does not have ClusterDNS IP'
+    pull = 'Pod wallet-767f-x8v52: Failed: pull of "r:5000/wallet:v2": manifest for r:5000/wallet:v2 not found'
+    other = "Pod wallet-7c89-aaaaa: MissingClusterDNS"
+    assert nearest([other, dns, pull], cause) == [pull, dns, other]
+    assert nearest([other, dns], "") == [other, dns]
+
+
+def test_while_a_run_goes_on_nobody_says_what_is_in_place():
+    records = [
+        {"id": "20260102T000000Z-v2", "release": "v2", "outcome": "running"},
+        {"id": "20260101T000000Z-v1", "release": "v1", "outcome": "good"},
+    ]
+    assert released(records, "v2", "v2") == [
+        "being tried: v2 (run 20260102T000000Z-v2 goes on, or died)",
+        "in place before it: v1",
+    ]
+    assert released(records[1:], "v1", "v1") == ["in place: v1"]
+    assert released(records[1:], "v1", "v2") == ["in place: v1", "tried last: v2, which failed and was put back"]
+    assert released([], "", "") == ["in place: nothing that is recorded"]
 
 
 def test_of_the_environment_only_names_are_kept():
