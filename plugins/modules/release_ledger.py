@@ -64,7 +64,14 @@ options:
         V(noticed).
     type: str
   release:
-    description: The release; needed when a record is begun.
+    description:
+      - The release; needed when a record is begun.
+      - With V(queried), the one that RV(roll_back_to) is to be.
+    type: str
+  target:
+    description:
+      - With V(queried), the target, such as V(kubernetes), whose records count, where an environment has several. So do
+        those that name none in C(target). All without it.
     type: str
   outcome:
     description:
@@ -149,7 +156,9 @@ last_good:
   returned: when queried
   type: dict
 roll_back_to:
-  description: The newest good record of another release than the one tried last; empty without one.
+  description:
+    - The newest good record of O(release), or of another release than the one tried last.
+    - Without one, C(release) and C(images) that a deployment found in place when it began. Empty without that.
   returned: when queried
   type: dict
 records:
@@ -183,6 +192,7 @@ SPEC: Dict[str, Any] = {
     "reason": {"type": "str", "default": ""},
     "id": {"type": "str"},
     "release": {"type": "str"},
+    "target": {"type": "str"},
     "outcome": {"type": "str", "choices": ["running", "good", "failed", "rolled_back"]},
     "record": {"type": "dict", "default": {}},
     "limit": {"type": "int", "default": 10},
@@ -208,7 +218,8 @@ def release_ledger(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
     if params["state"] == "noticed":
         named = {"release": params["release"]} if params["release"] else {}
         return ledger.notice(params["id"], {**params["record"], **named}, check)
-    return {**ledger.query(params["limit"]), "notices": ledger.notices(params["limit"])}
+    said = ledger.query(params["limit"], params["target"] or "", params["release"] or "")
+    return {**said, "notices": ledger.notices(params["limit"])}
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from ..rollout.images import name_of
+
 SCHEMA = 1
 OUTCOMES = ("running", "good", "failed", "rolled_back")
 # Ids sort by time, so that the order is known even of records that cannot be read.
@@ -71,13 +73,20 @@ class Standing(NamedTuple):
     in_place: str  # the release that serves now, as far as records tell
     newest: str  # the release that was tried last; another one than in place when it failed and was put back
     last_good: Optional[Dict[str, Any]]  # the newest record that ended well
-    # The newest good record of another release than the one tried last, and of none that was rolled back from since.
+    # The newest good record of another release than the one tried last, and of none that was rolled back from since;
+    # without one, what a deployment found in place when it began (``release`` and ``images`` only).
     roll_back_to: Optional[Dict[str, Any]]
+
+
+def services(record: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The services of a record, as a rollout returned them. Who records something else is not misread."""
+    listed = record.get("services")
+    return [one for one in listed if isinstance(one, dict) and one.get("name")] if isinstance(listed, list) else []
 
 
 def touched(record: Mapping[str, Any]) -> List[str]:
     """The services of a record that did not stay as they were."""
-    return [str(one.get("name")) for one in record.get("services") or () if one.get("outcome") not in UNTOUCHED]
+    return [str(one["name"]) for one in services(record) if one.get("outcome") not in UNTOUCHED]
 
 
 def took_effect(record: Mapping[str, Any]) -> bool:
@@ -90,27 +99,44 @@ def took_effect(record: Mapping[str, Any]) -> bool:
 
 def undone(record: Mapping[str, Any]) -> bool:
     """Whether a deployment failed and left everything as it was. One that does not say so may have left something."""
-    if record.get("outcome") != "failed" or "services" not in record or record.get("stuck"):
+    if record.get("outcome") != "failed" or not isinstance(record.get("services"), list) or record.get("stuck"):
         return False
     return set(touched(record)) <= set(record.get("put_back") or ())
 
 
-def standing(records: Sequence[Dict[str, Any]]) -> Standing:
+def found(record: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """What a deployment found in place when it began, as ``release`` and ``images`` by service."""
+    if "rolled_back_from" in record:
+        return None  # What a rollback found is what it was to leave.
+    before = [one for one in services(record) if (one.get("before") or {}).get("images")]
+    images = {str(one["name"]): next(iter(one["before"]["images"].values())) for one in before}
+    return {"release": name_of(before[0]["before"]), "images": images} if images else None
+
+
+def standing(records: Sequence[Dict[str, Any]], release: str = "") -> Standing:
     """Reads the records.
 
-    :param records: the newest first.
+    :param records: the newest first, all of one target.
+    :param release: the one to go back to, where it is named.
     """
     good = [record for record in records if record.get("outcome") == "good"]
     tried = [record for record in records if took_effect(record)]
     newest = str(tried[0].get("release", "")) if tried else ""
     in_place = next((str(record.get("release", "")) for record in tried if not undone(record)), "")
-    target, left = None, {newest}
+    left = {newest}
+
+    def wanted(record: Optional[Mapping[str, Any]]) -> bool:
+        return record is not None and (record["release"] == release if release else record["release"] not in left)
+
+    target = None
     for record in good:
-        if record.get("release") not in left:
+        if wanted(record):
             target = record
             break
         # A second rollback must not bring back what the first one left.
         left.add(record.get("rolled_back_from") or newest)
+    if target is None:
+        target = next((one for one in map(found, records) if wanted(one)), None)
     return Standing(in_place, newest, good[0] if good else None, target)
 
 

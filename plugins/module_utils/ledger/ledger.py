@@ -216,9 +216,11 @@ class Ledger:
                 "Restore it from a backup, move it away, or use the version of the collection that wrote it.",
             ) from error
 
-    def query(self, limit: int) -> Dict[str, Any]:
+    def query(self, limit: int, target: str = "", release: str = "") -> Dict[str, Any]:
         """The newest records, and what they say.
 
+        :param target: only records of this one count, and those that name none.
+        :param release: the one to go back to; without it the last good one before what was tried last.
         :raises OpsError: a record that matters cannot be read.
         """
         names = sorted(self.store.names("records/"), reverse=True)
@@ -230,11 +232,14 @@ class Ledger:
             if stored is None:
                 continue
             try:
-                records.append(judge.decode(stored.data))
+                record = judge.decode(stored.data)
+                if not target or record.get("target") in (None, "", target):
+                    records.append(record)
             except judge.Unreadable as error:
                 unreadable[name.partition("/")[2]] = str(error)
-            standing = judge.standing(records)
-            if count >= limit and standing.roll_back_to:
+            standing = judge.standing(records, release)
+            # What was only found in place may be a good release that an older record tells of.
+            if count >= limit and (standing.roll_back_to or {}).get("outcome"):
                 break
         doubtful = judge.doubtful(unreadable, records)
         if doubtful:

@@ -79,12 +79,12 @@ def good_release(params: Mapping[str, Any], query: Callable[[Mapping[str, Any]],
     :raises InputError: there is none.
     """
     said = query(params)
-    records = [one for one in said.get("records") or () if one.get("outcome") == "good"]
-    release = params.get("release")
-    record = next((one for one in records if one.get("release") == release), None) if release else said["roll_back_to"]
+    record = said["roll_back_to"]
     if not record:
-        known = ", ".join(dict.fromkeys(str(one.get("release")) for one in records)) or "none"
-        which = f"no good release {release}" if release else f"no good release before {said.get('in_place') or 'this'}"
+        good = [str(one.get("release")) for one in said.get("records") or () if one.get("outcome") == "good"]
+        release = params.get("release")
+        which = f"no good release {release}" if release else f"no good release before {said.get('newest') or 'this'}"
+        known = ", ".join(dict.fromkeys(good)) or "none"
         raise InputError("ledger", f"{params['ledger']} knows {which}; it knows as good: {known}")
     return dict(record)
 
@@ -94,7 +94,8 @@ def query_ledger(params: Mapping[str, Any]) -> Json:
     from ..ledger.stores import open_store
 
     access = {"kubeconfig": params.get("kubeconfig"), "context": params.get("context"), "validate_certs": True}
-    return Ledger(open_store(params["ledger"], access)).query(RECORDS)
+    book = Ledger(open_store(params["ledger"], access))
+    return book.query(RECORDS, params.get("target") or "", params.get("release") or "")
 
 
 def as_recorded(services: Sequence[Service], record: Mapping[str, Any]) -> List[Service]:

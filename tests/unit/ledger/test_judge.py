@@ -103,6 +103,26 @@ def test_what_failed_and_was_put_back_is_not_in_place():
         assert (standing.roll_back_to or {})["release"] == "v1"
 
 
+def found_by(number, release, before, outcome="good"):
+    service = {"name": "api", "outcome": "healthy", "before": {"release": "", "images": {"app": f"shop/api:{before}"}}}
+    return {**record(number, release, outcome), "services": [service]}
+
+
+def test_without_a_good_record_what_was_found_in_place_is_the_way_back():
+    first = found_by(1, "v1.1.0", "v1.0.0")
+    # A second run of the release found the release itself.
+    history = [found_by(2, "v1.1.0", "v1.1.0"), first]
+    expected = {"release": "v1.0.0", "images": {"api": "shop/api:v1.0.0"}}
+    assert judge.standing(history).roll_back_to == expected
+    failed = [found_by(3, "v1.2.0", "v1.1.0", "failed"), *history]
+    assert judge.standing(failed).roll_back_to["id"] == history[0]["id"]
+    # By its name, it is found all the same.
+    assert judge.standing(failed, "v1.0.0").roll_back_to == expected
+    assert judge.standing(failed, "v1.1.0").roll_back_to["id"] == history[0]["id"]
+    assert judge.standing(failed, "v0.9.0").roll_back_to is None
+    assert judge.standing([{**first, "rolled_back_from": "v1.2.0"}]).roll_back_to is None
+
+
 def test_only_an_unreadable_record_above_the_last_good_one_matters():
     good = record(5, "v5", "good")
     assert judge.doubtful({"20261124T000000Z-v4": "cut"}, [good]) == []

@@ -49,7 +49,8 @@ RECORDS = [
 
 
 def ledger(params):
-    return {"records": RECORDS, "in_place": "v3", "roll_back_to": RECORDS[1]}
+    target = next((one for one in RECORDS[1:] if one["release"] == params.get("release", "v2")), {})
+    return {"records": RECORDS, "newest": "v3", "roll_back_to": target}
 
 
 def test_which_release_a_ledger_names():
@@ -58,7 +59,7 @@ def test_which_release_a_ledger_names():
     with pytest.raises(OpsError, match="no good release v3; it knows as good: v2, v1"):
         good_release({"ledger": "/l", "release": "v3"}, ledger)
     with pytest.raises(OpsError, match="no good release before v1; it knows as good: none"):
-        good_release({"ledger": "/l"}, lambda params: {"records": [], "in_place": "v1", "roll_back_to": {}})
+        good_release({"ledger": "/l"}, lambda params: {"records": [], "newest": "v1", "roll_back_to": {}})
 
 
 def test_own_images_and_revisions_come_before_the_record():
