@@ -44,6 +44,14 @@ options:
     default: run_step
     ini:
       - {section: callback_dossier, key: step_fact}
+  steps_fact:
+    description:
+      - The fact that lists the steps that ended, each with C(name) and C(seconds). Whoever sets it at a step's end sees
+        the same times in the page; what follows is no part of the step.
+    type: str
+    default: run_steps
+    ini:
+      - {section: callback_dossier, key: steps_fact}
   name_fact:
     description: The fact that names the run, and with it the file. The time and the playbook's name do without it.
     type: str
@@ -87,7 +95,7 @@ class CallbackModule(CallbackBase):
         super().__init__(display=display, options=options)
         self.events: List[Dict[str, Any]] = []
         self.began: Dict[str, float] = {}
-        self.run: Dict[str, Any] = {"began": time.time(), "step": "", "name": ""}
+        self.run: Dict[str, Any] = {"began": time.time(), "step": "", "name": "", "steps": []}
         self.stopped = False
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
@@ -127,7 +135,7 @@ class CallbackModule(CallbackBase):
             action = str(task.resolved_action or task.action)
             facts = data.get("ansible_facts") if action.endswith("set_fact") else None
             if isinstance(facts, dict):
-                self.run["step"] = str(facts.get(self.get_option("step_fact"), self.run["step"]))
+                self._stepped(facts)
                 self.run["name"] = str(facts.get(self.get_option("name_fact"), self.run["name"]))
                 self._announced(facts.get("announce_result"))
             said = (data.get("ansible_stats") or {}).get("data") if action.endswith("set_stats") else None
@@ -147,6 +155,16 @@ class CallbackModule(CallbackBase):
                 )
                 if event is not None:
                     self.events.append(event)
+
+    def _stepped(self, facts: Dict[str, Any]) -> None:
+        """A step begins, or ends with the time that the playbook took."""
+        begun, ended = facts.get(self.get_option("step_fact")), facts.get(self.get_option("steps_fact"))
+        if begun is not None:
+            self.run["step"], self.run["step_began"] = str(begun), time.time()
+        elif ended and ended[-1]["name"] == self.run["step"]:
+            step = {"name": self.run["step"], "began": self.run["step_began"], "seconds": float(ended[-1]["seconds"])}
+            self.run["steps"].append(step)
+            self.run["step"] = ""
 
     def _announced(self, told: Any) -> None:
         """Slack's address is a secret, so its task is not seen; the role says how it went."""

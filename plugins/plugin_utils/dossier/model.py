@@ -10,6 +10,8 @@ import re
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.rules import nearest
+
 Json = Dict[str, Any]
 
 COLLECTION = "eazepay.ops."
@@ -96,7 +98,8 @@ def document(run: Mapping[str, Any], events: Sequence[Json]) -> Optional[Json]:
     """The document; None when nothing was done that is worth one.
 
     :param run: ``began`` and ``ended`` in seconds since 1970, ``failed``, ``check``, ``playbook``, ``environment``,
-        ``name`` and ``stat``, what the playbook itself says of the run.
+        ``name``, ``steps`` with ``name``, ``began`` and ``seconds`` as the playbook took them, and ``stat``, what the
+        playbook itself says of the run.
     """
     # A run that says what it is has its page even when it failed before it did anything.
     if not run.get("stat") and not any(acting(one) for one in events):
@@ -107,6 +110,8 @@ def document(run: Mapping[str, Any], events: Sequence[Json]) -> Optional[Json]:
         for one in events[events.index(root) + 1 :]:
             if acting(one) or one["action"] == "health_gate":
                 one["step"] = "put back"
+            elif one["action"] == "diagnostics":
+                one["step"] = "diagnosis"
     stat = run.get("stat") or {}
     release = _release(events, stat)
     purpose = stat.get("purpose") or " ".join(part for part in (run.get("playbook"), release) if part) or "run"
@@ -126,7 +131,7 @@ def document(run: Mapping[str, Any], events: Sequence[Json]) -> Optional[Json]:
         "failure": _failure(root, events, stat) if root is not None else None,
         "states": _states(events, stat),
         "changes": _changes(events),
-        "steps": _steps(events, root),
+        "steps": _steps(events, root, run.get("steps") or ()),
         "timeline": _timeline(events),
         "graphs": _graphs(events),
         "checks": _checks(events),
@@ -222,7 +227,9 @@ def _failure(root: Json, events: Sequence[Json], stat: Mapping[str, Any]) -> Jso
                     for log in service.get("logs") or ()
                     if log.get("text")
                 ],
-                "events": list(service.get("events") or ())[-5:] if not service.get("logs") else [],
+                "events": nearest(service.get("events") or (), cause.get("text") or "")[:5]
+                if not service.get("logs")
+                else [],
             }
         )
     # A gate's checks, or what was watched during the rollout.
@@ -311,7 +318,9 @@ def _states(events: Sequence[Json], stat: Mapping[str, Any]) -> List[Json]:
                 found["database", database["name"]] = _state("database", database["name"], WARN, text)
         elif one["action"] == "site_publish" and acting(one):
             level = BAD if one["outcome"] == "failed" else GOOD
-            text = f"serves {result['release']}" if result.get("release") else "not published: see the failure"
+            text = (
+                f"serves {_published(result['release'])}" if result.get("release") else "not published: see the failure"
+            )
             found["portal", one["object"]] = _state("portal", one["object"], level, text)
         elif one["action"] == "maintenance_mode" and "enabled" in result:
             text = "maintenance is on: users see the maintenance page" if result["enabled"] else "maintenance is off"
@@ -363,8 +372,8 @@ def _changes(events: Sequence[Json]) -> List[Json]:
                 {
                     "kind": "portal",
                     "name": one["object"],
-                    "before": result.get("previous") or "",
-                    "after": result.get("release") or "",
+                    "before": _published(result.get("previous")),
+                    "after": _published(result.get("release")),
                     "outcome": "published" if one["state"] != "rolled_back" else "put back",
                     "step": step,
                     "seconds": None,
@@ -373,11 +382,17 @@ def _changes(events: Sequence[Json]) -> List[Json]:
     return found
 
 
+def _published(release: Any) -> str:
+    """The release of a portal; ``found`` is what site_publish calls that which stood there before its first one."""
+    return "unrecorded" if release == "found" else str(release or "")
+
+
 def _images_of(side: Mapping[str, Any]) -> str:
     return ", ".join(str(image).rsplit("/", 1)[-1][:60] for image in (side.get("images") or {}).values())
 
 
-def _steps(events: Sequence[Json], root: Optional[Json]) -> List[Json]:
+def _steps(events: Sequence[Json], root: Optional[Json], timed: Sequence[Json] = ()) -> List[Json]:
+    """From the first event of each to its last one, or as long as the playbook itself says."""
     found: Dict[str, Json] = {}
     for one in events:
         if not one["step"]:
@@ -388,6 +403,9 @@ def _steps(events: Sequence[Json], root: Optional[Json]) -> List[Json]:
         step["ended"] = max(step["ended"], one["ended"])
         if root is one:
             step["outcome"] = "failed"
+    for one in timed:
+        if one["name"] in found:
+            found[one["name"]].update(began=one["began"], ended=one["began"] + one["seconds"])
     return list(found.values())
 
 
@@ -514,8 +532,8 @@ def _portals(events: Sequence[Json]) -> List[Json]:
             found.append(
                 {
                     "name": one["object"],
-                    "release": result.get("release") or "",
-                    "previous": result.get("previous") or "",
+                    "release": _published(result.get("release")),
+                    "previous": _published(result.get("previous")),
                     "uploaded": len(result.get("uploaded") or ()),
                     "deleted": len(result.get("deleted") or ()),
                     "invalidations": [],

@@ -196,6 +196,15 @@ def many(count: int, thing: str, done: str) -> List[str]:
     return [f"{count} {thing}{'' if count == 1 else 's'} {done}"] if count else []
 
 
+def judged(checks: Sequence[Json]) -> str:
+    """How many were good; what nothing was known of is not among them."""
+    blind = sum(bool(one["ok"]) and one["verdict"] == "no_data" for one in checks)
+    good = sum(bool(one["ok"]) for one in checks) - blind
+    bad = len(checks) - good - blind
+    said = [f"{count} {word}" for count, word in ((bad, "bad"), (good, "good"), (blind, "not judged")) if count]
+    return ", ".join(said)
+
+
 def counts(found: Json) -> str:
     moved = [one for one in found["changes"] if one["kind"] == "service"]
     done = "would change" if found["outcome"] == "checked" else "changed"
@@ -205,7 +214,7 @@ def counts(found: Json) -> str:
     said += many(sum(one["kind"] == "portal" for one in found["changes"]), "portal", "published")
     asked = found["checks"]
     if asked:
-        said.append(f"{sum(one['ok'] for one in asked)} of {len(asked)} checks good")
+        said.append(f"checks: {judged(asked)}")
     text = ", ".join(said)
     return text[:1].upper() + text[1:] + "."
 
@@ -331,7 +340,8 @@ def checks(found: Json) -> str:
     bad, good = [one for one in asked if not one["ok"]], [one for one in asked if one["ok"]]
     parts = [table(heads, [check(one) for one in bad])] if bad else []
     if good:
-        count = f"The other {len(good)} are good" if bad else f"All {len(good)} are good"
+        good.sort(key=lambda one: one["verdict"] != "no_data")
+        count = f"The others: {judged(good)}" if bad else judged(good)
         parts.append(f"<details><summary>{count}</summary>{table(heads, [check(one) for one in good])}</details>")
     return f"<h2>Checks</h2>{''.join(parts)}"
 

@@ -79,6 +79,20 @@ def test_a_run_leaves_a_page(tmp_path, tag):
         assert sorted(found["failure"]["put_back"]) == ["api", "web"]
 
 
+def test_a_step_takes_as_long_as_the_playbook_says_and_what_follows_is_no_part_of_it(tmp_path):
+    with Cluster() as cluster:
+        cluster.deployment("api")
+        cluster.deployment("web")
+        text = PLAYBOOK % {"kubeconfig": cluster.kubeconfig(tmp_path), "tag": "good2", "secret": SECRET}
+        text += "    - ansible.builtin.set_fact: {run_steps: [{name: rollout, outcome: ok, seconds: 123.4}]}\n"
+        done = playbook(tmp_path, text + "    - ansible.builtin.fail: {msg: it is enough}\n")
+    assert done.returncode != 0
+    found = json.loads((tmp_path / "dossiers" / "20261126T120000Z-v2.json").read_text())
+    (step,) = found["steps"]
+    assert step["name"] == "rollout" and round(step["ended"] - step["began"], 1) == 123.4
+    assert found["failure"]["step"] == ""
+
+
 def test_old_pages_go_and_nothing_else(tmp_path):
     folder = tmp_path / "there"
     folder.mkdir()

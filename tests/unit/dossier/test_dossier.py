@@ -325,7 +325,53 @@ def test_a_limit_that_was_breached_during_the_rollout_is_the_cause():
 def test_a_recorded_breach():
     page = render.page(json.loads((RECORDED / "breach.json").read_text()))
     assert "error_rate of transaction-service : 3 bad answers in a row: the value is 1.614 %" in first_screen(page)
-    assert "The other 31 are good" in page
+    assert "<summary>The others: 31 good</summary>" in page
+
+
+def test_what_was_not_judged_is_not_counted_as_good():
+    seen = [check(), check("idle", (), verdict="no_data"), check("p95", ok=False, verdict="fail")]
+    event = make("health_gate", {"checks": seen[:2]}, step="verify")
+    good = render.page(model.document(run(stat={"purpose": "deploy v2"}), [event]))
+    assert "hecks: 1 good, 1 not judged." in first_part(good)
+    assert "<summary>1 good, 1 not judged</summary>" in good
+    assert good.rindex(">idle<") < good.rindex(">errors<"), "what was not judged comes first"
+    failed = make("health_gate", {"checks": seen, "msg": "Failed"}, step="verify", outcome="failed")
+    page = render.page(model.document(run(failed=True, stat={"purpose": "deploy v2"}), [failed]))
+    assert "<summary>The others: 1 good, 1 not judged</summary>" in page
+    assert render.judged(seen) == "1 bad, 1 good, 1 not judged"
+
+
+def first_part(page):
+    return page[: page.index("<h2>")]
+
+
+def test_events_of_the_cause_come_first():
+    noise = [f"Pod web-{one}: MissingClusterDNS: kubelet has none" for one in "abcdef"]
+    told = {
+        **service("web", "rolled_back", "image r/web:v2 cannot be pulled: manifest unknown (pod web-f)"),
+        "events": [*noise, "Pod web-f: Failed: Error: ErrImagePull", "Pod web-f: Failed: r/web:v2: manifest unknown"],
+    }
+    events = [make("service_rollout", {"services": [told], "msg": "Failed"}, outcome="failed", state="deployed")]
+    (cause,) = model.document(run(failed=True), events)["failure"]["causes"]
+    assert cause["events"][0].endswith("manifest unknown") and len(cause["events"]) == 5
+
+
+def test_a_portal_that_was_there_before_the_first_publication_has_no_release():
+    result = {"release": "v2", "previous": "found", "uploaded": ["a"]}
+    found = model.document(run(), [make("site_publish", result, state="published", bucket="admin")])
+    assert found["changes"][0]["before"] == found["portals"][0]["previous"] == "unrecorded"
+
+
+def test_a_step_takes_as_long_as_the_playbook_says():
+    events = [
+        *FAILED,
+        make("diagnostics", {"dest": "/x", "likely_cause": ""}, at=21, took=4),
+        make("site_publish", {"release": "v1"}, state="rolled_back", at=30, took=9, bucket="admin"),
+    ]
+    timed = [{"name": "rollout", "began": BEGAN + 9.5, "seconds": 10.9}]
+    found = model.document(run(failed=True, steps=timed), events)
+    took = {one["name"]: round(one["ended"] - one["began"], 1) for one in found["steps"]}
+    assert took == {"backup": 1.0, "rollout": 10.9, "diagnosis": 4.0, "put back": 9.0}
 
 
 def test_what_a_secret_task_does_not_say_the_playbook_does():
