@@ -361,6 +361,8 @@ class Compose(Driver):
             return verdict
         if work.cause is not None:
             return replace(verdict, state=FAILED, cause=self._why(work.cause, verdict))
+        if not work.begun and verdict.state in (FAILING, FAILED):
+            return replace(verdict, state=PROGRESSING, cause=None)
         if work.gap is not None:
             verdict = replace(verdict, detail=f"{verdict.detail}, {work.gap:.1f} s without it")
         if verdict.state == HEALTHY and not work.done:

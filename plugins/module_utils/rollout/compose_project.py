@@ -72,6 +72,7 @@ class Project:
         self.networks_stand = False
         self.services: Dict[str, Json] = {}
         self.name = name or ""
+        self.absences = 0  # how often a command found no engine
 
     def _own_files(self) -> List[str]:
         named = os.environ.get("COMPOSE_FILE") or self._dotenv().get("COMPOSE_FILE")
@@ -115,6 +116,7 @@ class Project:
                 raise OpsError("run", f"docker {words[0]}", f"it did not end within {timeout:.0f} s") from None
             if ended.rc == 0 or not AWAY.search(ended.stderr) or time.monotonic() >= deadline:
                 return ended
+            self.absences += 1
             time.sleep(1)
 
     def argv(self, *words: str) -> List[str]:

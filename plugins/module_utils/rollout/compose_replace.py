@@ -14,7 +14,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import O
 from ansible_collections.eazepay.ops.plugins.module_utils.common.process import tail
 
 from .compose_project import Board, Project
-from .compose_verdict import SOAK, Container, Target, judge, pick
+from .compose_verdict import KEPT_UP, SOAK, Container, Target, judge, pick
 from .types import HEALTHY, Cause, Verdict
 
 # Seconds in which any container has to have ended; its own stop_grace_period counts before that.
@@ -41,6 +41,8 @@ class Replacement(threading.Thread):
         self.target = target
         self.in_place = in_place
         self.asked_to_stop = threading.Event()
+        self.absences = project.absences
+        self.begun = False  # until then, what has ended is what it found, and says nothing of what it does
         self.done = False
         self.cause: Optional[Cause] = None
         self.gap: Optional[float] = None
@@ -120,10 +122,21 @@ class Replacement(threading.Thread):
     def _await(self) -> None:
         version = -1
         self._look()
+        self.begun = True
         while self.verdict().ready < self.target.replicas:
+            if self.absences != self.project.absences:
+                self.absences = self.project.absences
+                self._revive()
             version = self.board.wait(version, 1.0)
             if self.asked_to_stop.is_set():
                 raise Stopped
+
+    def _revive(self) -> None:
+        """An engine that was killed comes back without what it ran."""
+        ended = [one for one in self._look() if one.status == "exited" and one.restart_policy in KEPT_UP]
+        mine = [one.id for one in ended if self.target.matches(one) or not self.in_place]
+        if mine:
+            self._checked("start", *mine)
 
     def _end(self, containers: Sequence[Container]) -> None:
         alive = [one.id for one in containers if one.alive]

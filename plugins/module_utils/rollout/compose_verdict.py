@@ -133,6 +133,10 @@ def replicas(service: Mapping[str, Any]) -> int:
     return 1 if value is None else int(value)
 
 
+# Restart policies of what the engine keeps running, whatever it ends with.
+KEPT_UP = ("always", "unless-stopped")
+
+
 def fault(one: Container, target: Target, steady: bool) -> Tuple[str, Optional[Cause]]:
     """The state of one container, and why.
 
@@ -147,9 +151,10 @@ def fault(one: Container, target: Target, steady: bool) -> Tuple[str, Optional[C
             return FAILED, Cause("start_error", f"container could not be started: {one.error}")
         if one.exit_code == 0 and target.one_shot is not False:
             return HEALTHY, None
-        if one.exit_code == 0:
-            return FAILED, Cause("crash_loop", "container ended with code 0, though it should keep running")
-        return FAILED, Cause("crash_loop", f"container ended with code {one.exit_code}")
+        # An engine that is being restarted ends its containers and starts them again once it is back.
+        state = FAILING if one.restart_policy in KEPT_UP else FAILED
+        though = ", though it should keep running" if one.exit_code == 0 else ""
+        return state, Cause("crash_loop", f"container ended with code {one.exit_code}{though}")
     if one.status == "created":
         return PROGRESSING, Cause("start_error", one.error) if one.error else None
     if one.status == "restarting" or (one.restarts and one.health != "healthy" and not steady):
