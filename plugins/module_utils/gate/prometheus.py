@@ -110,8 +110,8 @@ def _judge(
         warnings += said
         found = _single(data)
         if found is None or not found >= volume["min"]:
-            many = "no count" if found is None else f"{found:.6g}"
-            return NO_DATA, f"too little to judge by: {many} of at least {volume['min']:g}", None
+            many = "nothing was counted" if found is None else f"{found:.3g} counted"
+            return NO_DATA, f"too little to judge by: {many}, at least {volume['min']:g} are needed", None
     limits = Limits(
         options["warn"], options["fail"], options["direction"], options["unit"] or "", options.get("any_value", False)
     )

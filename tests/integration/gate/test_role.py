@@ -151,4 +151,4 @@ def test_before_a_deployment_each_query_and_each_log_is_tried(verify):
         assert code != 0 and "cannot be run" in output
         prometheus.answers = Anything({"all": success()})
         code, _result, output = verify(**given)
-        assert code != 0 and "too little to judge by: no count" in output
+        assert code != 0 and "too little to judge by: nothing was counted" in output
