@@ -95,6 +95,13 @@ def properties(connection: Any, name: str) -> Optional[Dict[str, Any]]:
     return known
 
 
+def may_set(connection: Any, setting: str) -> bool:
+    """Whether our role may change a setting that is a superuser's to change."""
+    if connection.info.server_version >= 150000:
+        return bool(scalar(connection, "SELECT pg_catalog.has_parameter_privilege(%s, 'SET')", setting))
+    return bool(scalar(connection, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"))
+
+
 def create(connection: Any, name: str, like: Dict[str, Any], limit: int = -1) -> None:
     """An empty database with the encoding and locale of another."""
     values = [like["encoding"], like["collate"], like["ctype"]]

@@ -93,6 +93,12 @@ class Server:
         self.lock_wait = float(params.get("lock_wait_timeout") or 30)
         self.lock_timeout = float(params.get("lock_timeout") or 0)
 
+    @property
+    def cores(self) -> Optional[int]:
+        """How many cores the server's machine has, where it is this one; otherwise None."""
+        local = not self.host or self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
+        return os.cpu_count() if local else None
+
     def error(self, cause: str, remedy: str = "", object: str = "", **result: Any) -> OpsError:
         return OpsError(self.verb, object or self.object, cause, remedy, **result)
 

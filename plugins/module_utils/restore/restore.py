@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from typing import Any, Dict, Iterator, List
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterator, List
 
 from ..backup.dump import check_keys, dumps, unreadable
 from ..backup.plan import place_of, seconds
-from ..backup.store import open_store
+from ..backup.store import Store, open_store
 from ..common.errors import InputError
 from ..common.progress import Progress
 from ..postgres import catalog, tools
@@ -22,6 +24,35 @@ from .swap import Move, lift, swap
 from .verdict import loss, refusals
 
 VERBS = {"present": "restore", "undone": "undo the restore of", "absent": "prune"}
+
+
+class Abandoned(Exception):
+    """Nobody waits for the reading any more."""
+
+
+@contextlib.contextmanager
+def proving(store: Store, manifest: Dict[str, Any], progress: Progress) -> Iterator[Callable[[], Any]]:
+    """Reads every byte of a backup while other things are made ready; gives what waits for it.
+
+    That raises an OpsError when anything is not as it was written.
+    """
+    id, total = manifest["id"], sum(file["bytes"] for file in manifest["files"].values())
+    over = threading.Event()
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        if over.is_set():
+            raise Abandoned
+        done += count
+        progress.heartbeat(f"backup {id}: {done >> 20} of {total >> 20} MiB read", done=done, expected=total)
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(store.check, id, tick)
+        try:
+            yield reading.result
+        finally:
+            over.set()
 
 
 class Restores:
@@ -62,7 +93,7 @@ class Restores:
         check_keys([], identity, self.verb)
         address, id = place_of(self.params["manifest"])
         store = open_store(address, self.verb, self.params, readonly=self.check)
-        manifest = store.check(id)
+        manifest = store.manifest(id)
         wanted = self.params["databases"] or [one["name"] for one in manifest["databases"]]
         self.server.object = f"databases {', '.join(wanted)}"
         facts = self.server.facts()
@@ -77,7 +108,7 @@ class Restores:
             raise error
         targets = {one.about["name"]: self.params["target"] or one.about["name"] for one in sources}
         restore = tools.find("pg_restore", facts["major"], self.params["bin_dir"], self.verb)
-        with self.held(list(targets.values())) as connection:
+        with proving(store, manifest, self.progress) as proved, self.held(list(targets.values())) as connection:
             pending = []
             for source in sources:
                 if self.params["force"] or not self.standing(connection, targets[source.about["name"]], manifest["id"]):
@@ -99,6 +130,7 @@ class Restores:
                 },
             }
             if self.check or not pending:
+                proved()
                 return result
             started = time.time()
             sides: Dict[str, str] = {}
@@ -107,7 +139,15 @@ class Restores:
                     name = targets[source.about["name"]]
                     self.progress.event(f"{name}: restore beside the live database begins")
                     sides[name] = build(
-                        self.server, connection, source, restore, self.params["jobs"], self.progress, "side", name
+                        self.server,
+                        connection,
+                        source,
+                        restore,
+                        self.params["jobs"],
+                        self.progress,
+                        "side",
+                        name,
+                        proved,
                     )
                 parts = [source.about for source in pending]
                 result["window"] = self.put_in_place(connection, manifest["id"], parts, targets, sides, result)

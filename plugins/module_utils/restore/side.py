@@ -10,14 +10,14 @@ import contextlib
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from ..backup.dump import Dump
 from ..common.errors import OpsError
 from ..common.progress import Progress
 from ..postgres import catalog, tools
 from ..postgres.server import Server, connection_string, execute, ident, rows, scalar, shortened
-from .verdict import differences
+from .verdict import differences, session_settings
 
 MARK = "eazepay.ops"
 # The connection limit that a side database is created with. Its note follows a moment later, and a killed run may leave
@@ -68,13 +68,15 @@ def clear(connection: Any, of: str) -> None:
             drop(connection, name)
 
 
-def analyze(server: Server, name: str, jobs: int) -> None:
+def analyze(server: Server, name: str, jobs: int, settings: Dict[str, Any]) -> None:
     """Gives the planner of a database its statistics, several tables at a time: no client may find it without."""
     with server.session(name) as connection:
         tables = iter(catalog.analyzable(connection))
 
     def work(_number: int) -> None:
         with server.session(name) as own:
+            for setting, value in settings.items():
+                execute(own, f"SET {setting} = %s", value)
             for table in tables:  # each takes the next one
                 execute(own, f"ANALYZE {table}")
 
@@ -91,12 +93,14 @@ def build(
     progress: Progress,
     kind: str,
     of: str,
+    ready: Callable[[], Any] = lambda: None,
 ) -> str:
     """Restores one database of a backup under a name of its own, proves it, and gives that name.
 
     Whatever fails, the side database is gone again.
 
     :param kind: ``scratch`` or ``side``.
+    :param ready: called when the side database is there and before anything of the backup goes into it.
     """
     source = dump.about
     name = shortened(of, f"_{kind}_{secrets.token_hex(4)}")
@@ -105,6 +109,7 @@ def build(
         execute(connection, f"COMMENT ON DATABASE {ident(name)} IS %s", note(kind, of))
         # Nobody else has any business in it.
         execute(connection, f"REVOKE ALL ON DATABASE {ident(name)} FROM PUBLIC")
+        ready()
         argv = [restore.path, "--no-password", "--exit-on-error", "-d", connection_string(name)]
 
         def failed(cause: str) -> OpsError:
@@ -120,9 +125,12 @@ def build(
             progress.heartbeat(f"{of}: {done >> 20} MiB restored ({total} rows in all)", done=done)
 
         with server.environment() as env:
+            impatient = catalog.may_set(connection, "deadlock_timeout")
+            settings = session_settings(jobs if dump.path else 1, server.cores, impatient)
+            env["PGOPTIONS"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
             dump.feed(argv, env, tick, failed, jobs)
         with ThreadPoolExecutor(1) as pool, server.session(name) as inside:
-            analyzed = pool.submit(analyze, server, name, jobs) if kind == "side" else None
+            analyzed = pool.submit(analyze, server, name, jobs, settings) if kind == "side" else None
             wrong = differences(source["contents"], catalog.contents(inside))
             if analyzed:
                 analyzed.result()

@@ -2,11 +2,11 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Whether a restored database is what was backed up, and whether a backup belongs here. Pure."""
+"""Whether a backup belongs here, how it is restored, and whether what was restored is what was backed up. Pure."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 
 def refusals(
@@ -60,6 +60,24 @@ def differences(expected: Dict[str, Any], found: Dict[str, Any]) -> List[str]:
         if name not in expected["invalid_indexes"]:
             wrong.append(f"index {name} is invalid")
     return wrong
+
+
+def session_settings(jobs: int, cores: Optional[int], impatient: bool) -> Dict[str, str]:
+    """Settings for the sessions that restore.
+
+    :param jobs: how many of them work at once.
+    :param cores: of the server's machine; None when that is not known.
+    :param impatient: whether we may say how soon autovacuum has to give way.
+    """
+    # The commit that swaps the database in waits for the disk, and with it for all that was written before.
+    found = {"synchronous_commit": "off"}
+    if impatient:
+        # Autovacuum comes to each table that was filled, and whoever wants an index on it waits for this long.
+        found["deadlock_timeout"] = "50ms"
+    if cores is not None:
+        # Each index may have two helpers: with more processes than cores they get into each other's way.
+        found["max_parallel_maintenance_workers"] = str(max(0, min(2, cores // jobs - 1)))
+    return found
 
 
 def loss(backed_up: Dict[str, int], live: Dict[str, int]) -> Dict[str, Dict[str, int]]:

@@ -248,3 +248,27 @@ def test_another_name_beside_the_live_one(tmp_path):
     absent = restore(pg, manifest=manifest, databases=["r_other"])
     assert absent["failed"] and "'r_other'" in absent["msg"]
     drop_ours(pg, "r_named")
+
+
+def test_an_owner_who_is_no_superuser_restores(both, tmp_path):
+    drop_ours(both, "r_owned")
+    both.run("DROP ROLE IF EXISTS r_owner")
+    both.run(f"CREATE ROLE r_owner LOGIN CREATEDB PASSWORD $${PASSWORD}$$; GRANT pg_signal_backend TO r_owner")
+    login = {**both.login, "login_user": "r_owner"}
+    try:
+        both.make("r_owned", owner="r_owner")
+        # The owner may not read the passwords of roles, and needs none of them here.
+        made = run_module("pg_backup", dest=str(tmp_path), databases=["r_owned"], globals="none", **login)
+        assert not made["failed"], made
+        both.run("DELETE FROM parts", "r_owned")
+        result = run_module("pg_restore", manifest=made["backup"]["manifest"], **login)
+        assert not result["failed"], result
+        assert both.run("SELECT count(*) FROM parts", "r_owned") == [(300,)]
+        ((owner, analyzed),) = both.run(
+            "SELECT (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()), "
+            "EXISTS (SELECT FROM pg_stats WHERE tablename = 'parts_1')", "r_owned"
+        )  # fmt: skip
+        assert (owner, analyzed) == ("r_owner", True)
+    finally:
+        drop_ours(both, "r_owned")
+        both.run("DROP ROLE r_owner")

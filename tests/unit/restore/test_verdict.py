@@ -10,7 +10,12 @@ from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import
     passfile_line,
     shortened,
 )
-from ansible_collections.eazepay.ops.plugins.module_utils.restore.verdict import differences, loss, refusals
+from ansible_collections.eazepay.ops.plugins.module_utils.restore.verdict import (
+    differences,
+    loss,
+    refusals,
+    session_settings,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,3 +96,14 @@ def test_quoting(text):
 
 def test_password_files_escape_what_separates():
     assert passfile_line("a:b\\c") == "*:*:*:*:a\\:b\\\\c\n"
+
+
+@given(st.integers(1, 64), st.integers(1, 256), st.booleans())
+def test_indexes_get_helpers_where_cores_are_left_for_them(jobs, cores, impatient):
+    helpers = int(session_settings(jobs, cores, impatient)["max_parallel_maintenance_workers"])
+    assert 0 <= helpers <= 2 and (not helpers or jobs * (1 + helpers) <= cores)
+
+
+def test_a_server_elsewhere_keeps_its_own_number_of_helpers():
+    assert session_settings(2, None, False) == {"synchronous_commit": "off"}
+    assert session_settings(2, None, True) == {"synchronous_commit": "off", "deadlock_timeout": "50ms"}
