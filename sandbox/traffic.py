@@ -48,6 +48,7 @@ class Failure:
     service: str
     request: str
     cause: str  # an HTTP status, or an exception
+    retry_after: str = ""  # what the answer said of it
 
 
 @dataclass
@@ -149,7 +150,7 @@ class Traffic:
     def one(self, host: str, method: str, path: str, body: dict[str, Any] | None) -> None:
         began = time.monotonic()
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
-        version = ""
+        version = retry_after = ""
         try:
             data = json.dumps(body) if body is not None else None
             connection.request(method, path, data, {"Host": host, "Content-Type": "application/json"})
@@ -157,6 +158,7 @@ class Traffic:
             answer.read()
             outcome, good = str(answer.status), answer.status < 400
             version = answer.headers.get("X-Service-Version", "")
+            retry_after = answer.headers.get("Retry-After", "")
         except (OSError, http.client.HTTPException) as error:
             outcome, good = type(error).__name__, False
         finally:
@@ -168,7 +170,8 @@ class Traffic:
             if version:
                 self.result.versions.setdefault(service, Counter())[version] += 1
             if not good:
-                self.result.failures.append(Failure(round(began - self.began, 3), service, f"{method} {path}", outcome))
+                at = round(began - self.began, 3)
+                self.result.failures.append(Failure(at, service, f"{method} {path}", outcome, retry_after))
 
 
 def flows(host: str) -> tuple[tuple[str, str, dict[str, Any] | None], ...]:

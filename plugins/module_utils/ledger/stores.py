@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import tempfile
 import time
@@ -16,6 +17,9 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from ..aws.client import client, code, errors, explain
 from ..common.errors import InputError, MissingLibrary, OpsError
+
+# Seconds that the API server has to take a connection, and to answer.
+TIMEOUTS = (5, 30)
 
 
 class Stored(NamedTuple):
@@ -201,52 +205,61 @@ class ConfigMaps(Store):
         return f"{self.prefix}-{name.replace('/', '.').lower()}".replace("_", "-").replace("+", "-").replace("~", "-")
 
     def read(self, name: str) -> Optional[Stored]:
-        from kubernetes.client.exceptions import ApiException
-
-        try:
-            found = self.api.read_namespaced_config_map(self.object_name(name), self.namespace)
-        except ApiException as error:
-            if error.status == 404:
-                return None
-            raise self.failure("read", name, error) from error
-        return Stored((found.data or {}).get("document", "").encode(), found.metadata.resource_version)
+        found = self.call("read", name, "read_namespaced_config_map", self.object_name(name), self.namespace)
+        if isinstance(found, int):
+            return None
+        data = found.data or {}
+        if data.get("name") != name:
+            cause = f"the ConfigMap {self.object_name(name)} holds {data.get('name') or 'no document'!r}"
+            raise OpsError("read", f"{name} of the ledger {self.where}", cause, "Move it away, or use another prefix.")
+        return Stored(data.get("document", "").encode(), found.metadata.resource_version)
 
     def write(self, name: str, data: bytes, version: Optional[str]) -> bool:
-        from kubernetes.client.exceptions import ApiException
-
         body: Dict[str, Any] = {
             "metadata": {"name": self.object_name(name), "labels": {self.LABEL: self.prefix}},
             "data": {"name": name, "document": data.decode()},
         }
-        try:
-            if version is None:
-                self.api.create_namespaced_config_map(self.namespace, body)
-            else:
-                body["metadata"]["resourceVersion"] = version
-                self.api.replace_namespaced_config_map(self.object_name(name), self.namespace, body)
+        if version is None:
+            done = self.call("write", name, "create_namespaced_config_map", self.namespace, body)
+        else:
+            body["metadata"]["resourceVersion"] = version
+            named = self.object_name(name)
+            done = self.call("write", name, "replace_namespaced_config_map", named, self.namespace, body)
+        if not isinstance(done, int):
             return True
-        except ApiException as error:
-            if error.status in (404, 409) and "namespaces" not in str(error.body):
-                return False
-            raise self.failure("write", name, error) from error
+        # What was sent twice because its answer was lost meets itself.
+        found = self.read(name)
+        return found is not None and found.data == data
 
     def names(self, below: str) -> List[str]:
-        from kubernetes.client.exceptions import ApiException
-
-        try:
-            found = self.api.list_namespaced_config_map(self.namespace, label_selector=f"{self.LABEL}={self.prefix}")
-        except ApiException as error:
-            raise self.failure("list", below, error) from error
-        names = [(item.data or {}).get("name", "") for item in found.items]
+        label = f"{self.LABEL}={self.prefix}"
+        found = self.call("list", below, "list_namespaced_config_map", self.namespace, label_selector=label)
+        names = [(item.data or {}).get("name", "") for item in getattr(found, "items", [])]
         return sorted(name for name in names if name.startswith(below))
 
-    def failure(self, verb: str, name: str, error: Any) -> OpsError:
-        return OpsError(
-            verb,
-            f"{name} of the ledger {self.where}",
-            f"the API server answers {error.status} {error.reason}",
-            "Check the namespace and the rights on ConfigMaps.",
-        )
+    def call(self, verb: str, name: str, operation: str, *arguments: Any, **options: Any) -> Any:
+        """The answer, or 404 or 409.
+
+        :raises OpsError: any other refusal, and a namespace that does not exist.
+        """
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        what = f"{name} of the ledger {self.where}"
+        try:
+            return getattr(self.api, operation)(*arguments, _request_timeout=TIMEOUTS, **options)
+        except ApiException as error:
+            said = str(error.body or "")
+            if error.status in (404, 409) and "namespaces" not in said:
+                return error.status
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                said = str(json.loads(said)["message"])
+            cause = f"the API server answers {error.status} {error.reason}" + (f": {said}" if said else "")
+            raise OpsError(verb, what, cause, "Check the namespace and the rights on ConfigMaps.") from error
+        except HTTPError as error:
+            raise OpsError(
+                verb, what, f"no answer of the API server: {error}", "Check kubeconfig and its server."
+            ) from error
 
 
 def open_store(address: str, params: Dict[str, Any]) -> Store:

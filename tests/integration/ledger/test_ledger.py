@@ -9,9 +9,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import open_store
 from ansible_collections.eazepay.ops.plugins.modules import release_ledger
 
 from tests.integration.site.server import aws_server, boto, in_process
+from tests.kubernetes import namespace
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,12 +27,22 @@ def aws():
         yield options
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="module")
+def cluster(sandbox):
+    with namespace(sandbox) as made:
+        yield made
+
+
+@pytest.fixture(params=["folder", "s3", pytest.param("configmap", marks=pytest.mark.kubernetes)])
 def store(request, tmp_path):
     """Options of a ledger of the test's own."""
     if request.param == "folder":
         return {"store": str(tmp_path / "ledger")}
-    return {"store": f"s3://t-ledger/{uuid.uuid4().hex[:8]}", **request.getfixturevalue("aws")}
+    own = uuid.uuid4().hex[:8]
+    if request.param == "s3":
+        return {"store": f"s3://t-ledger/{own}", **request.getfixturevalue("aws")}
+    place = request.getfixturevalue("cluster")
+    return {"store": f"configmap://{place.name}/{own}", "kubeconfig": place.kubeconfig}
 
 
 @pytest.fixture
@@ -79,25 +91,29 @@ def test_records_are_merged_and_the_last_good_release_is_known(ledger):
     assert len(ledger(limit=1)["records"]) == 1
 
 
-def test_damaged_records_are_said_and_matter_only_above_the_last_good_one(tmp_path):
-    store = tmp_path / "ledger"
+def test_damaged_records_are_said_and_matter_only_above_the_last_good_one(ledger, store):
+    place = open_store(store["store"], store)
 
-    def ledger(state="queried", **options):
-        return in_process(release_ledger, release_ledger.release_ledger, state=state, store=str(store), **options)
+    def damage(name, how):
+        found = place.read(name)
+        assert place.write(name, how(found.data if found else b""), found.version if found else None)
 
     for day in (1, 2, 3):
         ledger("recorded", id=f"2026110{day}T000000Z-v{day}", release=f"v{day}", outcome="good")
-    old = store / "records" / "20261101T000000Z-v1.json"
-    old.write_bytes(old.read_bytes()[:40])
+    damage("records/20261101T000000Z-v1", lambda data: data[:40])
     found = ledger()
     assert not found["failed"] and found["roll_back_to"]["release"] == "v2"
-    newest = store / "records" / "20261103T000000Z-v3.json"
-    newest.write_text(newest.read_text().replace("good", "fine"))
+    assert "truncated" in found["unreadable"]["20261101T000000Z-v1"]
+    newest = "records/20261103T000000Z-v3"
+    damage(newest, lambda data: data.replace(b"good", b"fine"))
     by_hand = ledger()
     assert by_hand["failed"] and "changed by hand" in by_hand["msg"] and "20261103T000000Z-v3" in by_hand["msg"]
-    newest.write_text(json.dumps({"schema": 7}))
+    # Nothing is written over what cannot be read.
+    again = ledger("recorded", id="20261103T000000Z-v3", outcome="good")
+    assert again["failed"] and "changed by hand" in again["msg"] and b"fine" in place.read(newest).data
+    damage(newest, lambda _data: json.dumps({"schema": 7}).encode())
     assert "its format is 7" in ledger()["msg"]
-    (store / "lock.json").write_text("{")
+    damage("lock", lambda _data: b"{")
     assert "truncated" in ledger("locked", owner="x")["msg"]
     assert ledger("locked", owner="x", force=True, reason="nobody deploys")["lock"]["owner"] == "x"
 
@@ -125,62 +141,69 @@ def test_the_module_itself(module, tmp_path):
     assert oct((tmp_path / "records" / "20261126T113000Z-v1.json").stat().st_mode & 0o777) == "0o640"
 
 
-def race(store: str, scratch: Path, options: dict, rounds: int, kills: int) -> list[str]:
-    """Two processes race for the lock; now and then one is killed and another takes its place."""
+class Workers:
+    """Two processes that work on one ledger until they are told to stop; see worker.py."""
 
-    def start(name: str) -> subprocess.Popen:
-        argv = [sys.executable, "-m", "tests.integration.ledger.worker", store, str(scratch), name, json.dumps(options)]
-        return subprocess.Popen(argv, cwd=ROOT)
+    def __init__(self, what: str, store: dict, scratch: Path) -> None:
+        options = {key: value for key, value in store.items() if key != "store"}
+        self.argv = [what, store["store"], str(scratch), json.dumps(options)]
+        self.scratch = scratch
+        self.running = [self.start("a"), self.start("b")]
 
-    def log() -> list[str]:
-        return (scratch / "log").read_text().splitlines() if (scratch / "log").exists() else []
+    def start(self, name: str) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-m", "tests.integration.ledger.worker", *self.argv, name], cwd=ROOT)
 
-    workers = [start("a"), start("b")]
-    chance = random.Random(1)
-    deadline = time.monotonic() + 180
-    try:
-        killed = 0
-        while (len(log()) < rounds or killed < kills) and "violation" not in log():
-            assert time.monotonic() < deadline, f"{len(log())} rounds, {killed} kills"
-            time.sleep(chance.uniform(0, 0.02))
-            if killed < kills and len(log()) > (killed + 1) * rounds // (kills + 1):
-                which = chance.randrange(2)
-                workers[which].kill()
-                workers[which].wait()
-                workers[which] = start("ab"[which])
-                killed += 1
-        return log()
-    finally:
-        (scratch / "stop").touch()
-        for worker in workers:
-            worker.wait(60)
+    def log(self) -> list[str]:
+        file = self.scratch / "log"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def run(self, rounds: int, kills: int) -> list[str]:
+        """What they wrote down in that many rounds; now and then one is killed, and another takes its place."""
+        chance, killed = random.Random(1), 0
+        deadline = time.monotonic() + 180
+        try:
+            while len(self.log()) < rounds or killed < kills:
+                done = len(self.log())
+                assert time.monotonic() < deadline, f"{done} rounds, {killed} kills"
+                assert all(one.poll() is None for one in self.running), self.log()[-3:]
+                time.sleep(chance.uniform(0, 0.02))
+                if killed < kills and done > (killed + 1) * rounds // (kills + 1):
+                    while len(self.log()) == done:
+                        assert time.monotonic() < deadline
+                    # Whoever took the lock just now may still have it.
+                    which = chance.randrange(2) if killed % 2 else "ab".index(self.log()[-1].split()[-1][0])
+                    self.running[which].kill()
+                    self.running[which].wait()
+                    self.running[which] = self.start("ab"[which])
+                    killed += 1
+        finally:
+            (self.scratch / "stop").touch()
+            for worker in self.running:
+                worker.wait(60)
+        return self.log()
 
 
-def check(log: list[str]) -> list[int]:
-    assert "violation" not in log and not [line for line in log if line.startswith("error")], log
+# A round in a folder takes milliseconds; each kill costs the new process a second.
+RACES = {"folder": (300, 12), "s3": (200, 6), "configmap": (200, 6)}
+
+
+@pytest.fixture
+def rounds(request):
+    return RACES[request.node.callspec.params["store"]]
+
+
+def test_two_processes_never_both_hold_the_lock_even_when_they_are_killed(store, tmp_path, rounds):
+    log = Workers("lock", store, tmp_path).run(*rounds)
+    assert not [line for line in log if not line.startswith("took ")], log
     generations = [int(line.split()[1]) for line in log]
     assert generations == sorted(set(generations)), "each holder has a higher generation than the one before"
-    return generations
+    assert "dead" in {line.split()[2] for line in log}, "one was killed while it held the lock"
 
 
-def test_two_processes_never_both_hold_a_folders_lock_even_when_they_are_killed(tmp_path):
-    check(race(str(tmp_path / "ledger"), tmp_path, {}, rounds=300, kills=12))
-
-
-def test_two_processes_never_both_hold_a_lock_in_s3(tmp_path, aws):
-    check(race(f"s3://t-ledger/{uuid.uuid4().hex[:8]}", tmp_path, aws, rounds=60, kills=2))
-
-
-def test_no_record_is_lost_when_two_write_the_same_one(tmp_path):
-    code = """
-import sys
-from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import Ledger
-from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import Folder
-book = Ledger(Folder(sys.argv[1]))
-for number in range(40):
-    book.record("20261126T113000Z-v1", {"release": "v1", "steps": {f"{sys.argv[2]}{number}": number}})
-"""
-    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
-    assert [one.wait(120) for one in both] == [0, 0]
-    found = in_process(release_ledger, release_ledger.release_ledger, store=str(tmp_path))
-    assert len(found["records"][0]["steps"]) == 80
+def test_no_record_is_lost_when_two_write_the_same_one_and_are_killed(store, ledger, tmp_path, rounds):
+    log = Workers("record", store, tmp_path).run(*rounds)
+    kept = {line.split()[1] for line in log if line.startswith("kept ")}
+    assert len(kept) == len(log) >= rounds[0], log
+    found = ledger()
+    assert not found["failed"] and not found["unreadable"]
+    assert kept <= set(found["records"][0]["steps"]), "what was once said to be kept is there"

@@ -5,6 +5,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import O
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import Ledger
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import ConfigMaps
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import MaxRetryError
 
 
 class Cluster:
@@ -18,27 +19,27 @@ class Cluster:
         version, body = self.maps[name]
         return SimpleNamespace(data=body["data"], metadata=SimpleNamespace(resource_version=str(version)))
 
-    def read_namespaced_config_map(self, name, namespace):
+    def read_namespaced_config_map(self, name, namespace, _request_timeout):
         if self.denied:
             raise ApiException(status=403, reason="Forbidden")
         if name not in self.maps:
             raise ApiException(status=404)
         return self.shown(name)
 
-    def create_namespaced_config_map(self, namespace, body):
+    def create_namespaced_config_map(self, namespace, body, _request_timeout):
         name = body["metadata"]["name"]
         assert name == name.lower() and "/" not in name and "_" not in name
         if name in self.maps:
             raise ApiException(status=409)
         self.maps[name] = (1, body)
 
-    def replace_namespaced_config_map(self, name, namespace, body):
+    def replace_namespaced_config_map(self, name, namespace, body, _request_timeout):
         version, _old = self.maps[name]
         if body["metadata"]["resourceVersion"] != str(version):
             raise ApiException(status=409)
         self.maps[name] = (version + 1, body)
 
-    def list_namespaced_config_map(self, namespace, label_selector):
+    def list_namespaced_config_map(self, namespace, label_selector, _request_timeout):
         assert label_selector == "app.kubernetes.io/part-of=ledger"
         return SimpleNamespace(items=[self.shown(name) for name in self.maps])
 
@@ -68,3 +69,24 @@ def test_missing_rights_are_said():
     cluster.denied = True
     with pytest.raises(OpsError, match=r"403 Forbidden.*rights on ConfigMaps"):
         ConfigMaps(cluster, "ops", "ledger").read("lock")
+
+
+def test_what_is_written_under_the_same_name_is_never_taken_for_another_document():
+    cluster = Cluster()
+    store = ConfigMaps(cluster, "ops", "ledger")
+    assert store.write("records/20261126T113000Z-V1_0", b"1", None)
+    for act in (
+        lambda: store.read("records/20261126T113000Z-v1-0"),
+        lambda: store.write("records/20261126T113000Z-v1-0", b"1", None),
+    ):
+        with pytest.raises(OpsError, match="holds 'records/20261126T113000Z-V1_0'"):
+            act()
+
+
+def test_an_api_server_that_is_away_is_said():
+    def away(*_arguments, **_options):
+        raise MaxRetryError(None, "/api", "refused")
+
+    api = SimpleNamespace(read_namespaced_config_map=away)
+    with pytest.raises(OpsError, match="no answer of the API server"):
+        ConfigMaps(api, "ops", "ledger").read("lock")
