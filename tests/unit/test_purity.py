@@ -7,7 +7,8 @@ import pytest
 
 DOMAIN = Path(__file__).parents[2] / "plugins" / "module_utils"
 PURE = {
-    "cause", "checklist", "images", "job", "judge", "lease", "order", "paths", "plan", "retention", "rules", "verdict",
+    "cause", "checklist", "claims", "images", "job", "judge", "lease", "order", "paths", "plan", "retention", "rules",
+    "verdict",
 }  # fmt: skip
 IMPURE = {
     "boto3",

@@ -10,6 +10,7 @@ import math
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .api import CLAIMS, CONFIG_MAPS, LIMIT_RANGES, QUOTAS, SECRETS, SERVICE_ACCOUNTS, Api, ApiError, Resource
+from .claims import claims, unusable
 from .types import NONE, Cause, Plan, Problem, Service, Step
 
 Json = Dict[str, Any]
@@ -73,9 +74,6 @@ def references(template: Mapping[str, Any]) -> Iterator[Tuple[str, str, str]]:
                 if source.get(key) and not source[key].get("optional"):
                     yield kind, source[key].get("name", ""), source[key].get("key", "")
     for volume in spec.get("volumes") or ():
-        claim = volume.get("persistentVolumeClaim")
-        if claim:
-            yield "PersistentVolumeClaim", claim.get("claimName", ""), ""
         for part in [volume, *((volume.get("projected") or {}).get("sources") or ())]:
             for key, kind in (("secret", "Secret"), ("configMap", "ConfigMap")):
                 source = part.get(key)
@@ -161,7 +159,7 @@ def defaulted(template: Json, ranges: Sequence[Json]) -> Json:
 
 def unspecified(quota: Json, template: Json) -> List[str]:
     """What containers have to say for a quota to let their pod in, and do not; in words."""
-    if _scoped(quota):
+    if not counts(quota, template):
         return []
     wanted = {name if "." in name else f"requests.{name}" for name in _hard(quota) if name in COUNTED}
     spec = template.get("spec") or {}
@@ -201,8 +199,6 @@ def together(plan: Plan, max_parallel: int = 0) -> List[List[str]]:
 
 def short_of(quota: Json, needs: Mapping[str, float]) -> List[str]:
     """What of a quota does not suffice for these needs, in words."""
-    if _scoped(quota):
-        return []
     missing = []
     for name, hard in _hard(quota).items():
         used = ((quota.get("status") or {}).get("used") or {}).get(name, "0")
@@ -211,10 +207,31 @@ def short_of(quota: Json, needs: Mapping[str, float]) -> List[str]:
     return missing
 
 
-def _scoped(quota: Json) -> bool:
-    # Whether a pod counts there is more than its template tells.
+def _scopes(quota: Json) -> List[Json]:
     spec = quota.get("spec") or {}
-    return bool(spec.get("scopes") or spec.get("scopeSelector"))
+    plain = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
+    return [*plain, *((spec.get("scopeSelector") or {}).get("matchExpressions") or ())]
+
+
+def counts(quota: Json, template: Json) -> bool:
+    """Whether a pod of this template (with its defaults) counts in a quota. No, where a template does not tell."""
+    return all(_in_scope(scope, template.get("spec") or {}) for scope in _scopes(quota))
+
+
+def _in_scope(scope: Json, spec: Json) -> bool:
+    name = scope.get("scopeName")
+    if name in ("BestEffort", "NotBestEffort"):
+        every = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+        needs = [pair for one in every for pair in container_needs(one).items()]
+        said = any(value and what.endswith((".cpu", ".memory")) for what, value in needs)
+        return said == (name == "NotBestEffort")
+    if name in ("Terminating", "NotTerminating"):
+        return (spec.get("activeDeadlineSeconds") is not None) == (name == "Terminating")
+    if name == "PriorityClass" and spec.get("priorityClassName"):
+        # Without a name the cluster's default class may be it.
+        asked = {"key": name, "operator": scope.get("operator"), "values": scope.get("values")}
+        return selects({"matchExpressions": [asked]}, {name: spec["priorityClassName"]})
+    return False
 
 
 def _hard(quota: Json) -> Json:
@@ -237,7 +254,7 @@ def preflight(
         problems += _references(api, step, template, known)
         if workload is not None and (workload.get("spec") or {}).get("replicas") == 0:
             problems.append(Problem(step.name, "no_replicas", "it has no replicas: nothing will prove it", False))
-    return [*problems, *_quotas(api, acting, groups), *_budgets(api, acting)]
+    return [*problems, *_claims(api, acting), *_quotas(api, acting, groups), *_budgets(api, acting)]
 
 
 def _quotas(
@@ -253,13 +270,15 @@ def _quotas(
     if isinstance(ranges, ApiError):
         problems.append(Problem("", "unchecked", f"limit ranges were not checked: {ranges.message}", False))
         ranges = None
-    surges: Dict[str, Dict[str, float]] = {}
+        # Whether a pod counts in a scope may hang on its defaults.
+        quotas = [quota for quota in quotas if not _scopes(quota)]
+    surges: Dict[str, Json] = {}
     for step, bare, workload in acting:
         if workload is None or (workload.get("spec") or {}).get("replicas") == 0:
             continue
         template = defaulted(bare, ranges or ())
         if must_surge(workload):
-            surges[step.name] = pod_needs(template)
+            surges[step.name] = template
         for quota in quotas:
             unsaid = unspecified(quota, template) if ranges is not None else []
             if unsaid:
@@ -268,24 +287,26 @@ def _quotas(
     return problems + _room(quotas, surges, groups)
 
 
-def _room(
-    quotas: Sequence[Json], surges: Mapping[str, Mapping[str, float]], groups: Sequence[Sequence[str]]
-) -> List[Problem]:
-    """Whether there is room for the pods that come before others go: for each by itself, then for all at once."""
+def _room(quotas: Sequence[Json], surges: Mapping[str, Json], groups: Sequence[Sequence[str]]) -> List[Problem]:
+    """Whether there is room for the pods that come before others go: for each by itself, then for all at once.
+
+    :param surges: their templates, by service.
+    """
     problems: List[Problem] = []
     for quota in quotas:
+        counted = {name: pod_needs(template) for name, template in surges.items() if counts(quota, template)}
         full = f"quota {quota['metadata']['name']} has no room for"
         alone: Set[str] = set()
-        for name, needs in surges.items():
+        for name, needs in counted.items():
             missing = short_of(quota, needs)
             if missing:
                 alone.add(name)
                 problems.append(Problem(name, "quota", f"{full} one more pod: {', '.join(missing)}"))
         for group in groups:
-            names = [name for name in group if name in surges and name not in alone]
+            names = [name for name in group if name in counted and name not in alone]
             needs = {}
             for name in names:
-                needs = _sum(needs, surges[name])
+                needs = _sum(needs, counted[name])
             missing = short_of(quota, needs) if len(names) > 1 else []
             if missing:
                 text = (
@@ -301,7 +322,6 @@ def _references(api: Api, step: Step, template: Json, known: Dict[Tuple[str, str
         "Secret": SECRETS,
         "ConfigMap": CONFIG_MAPS,
         "ServiceAccount": SERVICE_ACCOUNTS,
-        "PersistentVolumeClaim": CLAIMS,
     }
     problems: List[Problem] = []
     told: Set[str] = set()
@@ -320,6 +340,30 @@ def _references(api: Api, step: Step, template: Json, known: Dict[Tuple[str, str
         if problem.text not in told:
             told.add(problem.text)
             problems.append(problem)
+    return problems
+
+
+def _claims(api: Api, acting: Sequence[Tuple[Step, Json, Optional[Json]]]) -> List[Problem]:
+    needed = {
+        (step.name, name): (must, must_surge(workload))
+        for step, template, workload in acting
+        if workload is not None
+        for name, must in claims(template, workload)
+    }
+    if not needed:
+        return []
+    listed = _tried(lambda: api.list(CLAIMS)[0])
+    if isinstance(listed, ApiError):
+        return [Problem("", "unchecked", f"volume claims were not checked: {listed.message}", False)]
+    known = {one["metadata"]["name"]: one for one in listed}
+    problems = []
+    for (service, name), (must, surges) in needed.items():
+        if name in known:
+            text, sure = unusable(known[name], surges)
+            if text:
+                problems.append(Problem(service, "volume", text, sure))
+        elif must:
+            problems.append(Problem(service, "config_missing", f"PersistentVolumeClaim {name} does not exist"))
     return problems
 
 

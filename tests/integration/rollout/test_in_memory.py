@@ -282,6 +282,21 @@ def test_preflight_finds_a_missing_claim_and_unsaid_needs(cluster, rollout):
     assert not rollout([service("api", "good2")], check=True)["failed"]
 
 
+def test_preflight_knows_scopes_and_claims_that_are_going(cluster, rollout):
+    cluster.deployment("api", replicas=1, pod={"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "d"}}]})
+    cluster.put("persistentvolumeclaims", {"metadata": {"name": "d", "deletionTimestamp": "now"}})
+    small = {"metadata": {"name": "small"}, "status": {"hard": {"pods": "1"}, "used": {"pods": "1"}}}
+    cluster.put("resourcequotas", {**small, "spec": {"scopes": ["BestEffort"]}})
+    refused = rollout([service("api", "good2")])["msg"]
+    assert "PersistentVolumeClaim d is being deleted" in refused
+    assert "quota small has no room for one more pod: pods (1 of 1 used)" in refused
+    cluster.put("persistentvolumeclaims", {"metadata": {"name": "d"}, "spec": {"accessModes": ["ReadWriteOnce"]}})
+    cluster.put("resourcequotas", {**small, "spec": {"scopes": ["NotBestEffort"]}})
+    passed = rollout([service("api", "good2")], check=True)
+    assert not passed["failed"]
+    assert "one node at a time" in json.dumps(passed["warnings"])
+
+
 def test_a_compacted_history(cluster, tmp_path):
     cluster.deployment("api")
     process = start_module(

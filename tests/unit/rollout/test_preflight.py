@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.rollout.claims import claims, unusable
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.plan import plan, services
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.preflight import (
     container_needs,
+    counts,
     defaulted,
     must_surge,
     pod_needs,
@@ -66,7 +68,6 @@ def test_no_container_needs_more_than_its_pod(init, main):
 def test_room_in_a_quota():
     full = quota({"pods": "2", "requests.cpu": "1"}, {"pods": "2", "requests.cpu": "500m"})
     assert short_of(full, {"pods": 1.0, "requests.cpu": 0.5}) == ["pods (2 of 2 used)"]
-    assert short_of({**full, "spec": {"scopes": ["BestEffort"]}}, {"pods": 1.0}) == []
 
 
 def test_a_quota_that_wants_needs_to_be_said():
@@ -146,6 +147,84 @@ def test_label_selectors(selector, labels, means):
     assert selects(selector, labels) == means
 
 
+def scoped(name, operator="In", *values):
+    return quota({"pods": "1"}, scopeSelector={"matchExpressions": [scope(name, operator, *values)]})
+
+
+def scope(name, operator, *values):
+    return {"scopeName": name, "operator": operator, "values": list(values)}
+
+
+LARGE = {"spec": {"containers": [container("1")]}}
+NOTHING = {"spec": {"containers": [container()]}}
+ZERO = {"spec": {"containers": [container("0")]}}
+INIT = {"spec": {"initContainers": [container("1")], "containers": [container()]}}
+URGENT = {"spec": {"containers": [], "priorityClassName": "urgent"}}
+BRIEF = {"spec": {"containers": [], "activeDeadlineSeconds": 5}}
+
+
+@pytest.mark.parametrize(
+    ("limited", "template", "counted"),
+    [
+        (quota({}), NOTHING, True),
+        (quota({}, scopes=["BestEffort"]), NOTHING, True),
+        (quota({}, scopes=["BestEffort"]), ZERO, True),
+        (quota({}, scopes=["BestEffort"]), LARGE, False),
+        (quota({}, scopes=["BestEffort"]), INIT, False),
+        (quota({}, scopes=["NotBestEffort"]), INIT, True),
+        (quota({}, scopes=["NotBestEffort"]), NOTHING, False),
+        (quota({}, scopes=["NotTerminating"]), LARGE, True),
+        (quota({}, scopes=["Terminating"]), LARGE, False),
+        (quota({}, scopes=["Terminating"]), BRIEF, True),
+        (quota({}, scopes=["NotBestEffort", "Terminating"]), LARGE, False),
+        (scoped("PriorityClass", "In", "urgent", "high"), URGENT, True),
+        (scoped("PriorityClass", "NotIn", "urgent"), URGENT, False),
+        (scoped("PriorityClass", "Exists"), URGENT, True),
+        # The cluster's default class is not known.
+        (scoped("PriorityClass", "NotIn", "urgent"), LARGE, False),
+        (quota({}, scopes=["CrossNamespacePodAffinity"]), LARGE, False),
+    ],
+)
+def test_in_which_quotas_a_pod_counts(limited, template, counted):
+    assert counts(limited, template) == counted
+
+
+def stateful(*own, replicas=2):
+    templates = [{"metadata": {"name": name}} for name in own]
+    return {"metadata": {"name": "db"}, "spec": {"replicas": replicas, "volumeClaimTemplates": templates}}
+
+
+def test_which_claims_pods_need():
+    volumes = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "replaced"}},
+        {"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}},
+        {"name": "config", "configMap": {"name": "config"}},
+    ]
+    needed = list(claims({"spec": {"volumes": volumes}}, stateful("data")))
+    assert needed == [("shared", True), ("data-db-0", False), ("data-db-1", False)]
+    assert list(claims({"spec": {}}, {"metadata": {"name": "web"}, "spec": {}})) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "surges", "words", "sure"),
+    [
+        ({}, True, "", False),
+        ({"status": {"phase": "Pending"}}, True, "", False),
+        ({"status": {"phase": "Lost"}}, False, "lost its volume", True),
+        ({"metadata": {"name": "data", "deletionTimestamp": "now"}}, False, "data is being deleted", True),
+        ({"spec": {"accessModes": ["ReadWriteOncePod"]}}, True, "one pod at a time", True),
+        ({"spec": {"accessModes": ["ReadWriteOncePod"]}}, False, "", False),
+        ({"spec": {"accessModes": ["ReadWriteOnce"]}}, True, "one node at a time", False),
+        ({"spec": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}}, True, "", False),
+    ],
+)
+def test_claims_that_no_new_pod_can_have(claim, surges, words, sure):
+    text, certain = unusable(claim, surges)
+    assert words in text
+    assert bool(text) == bool(words)
+    assert certain == sure
+
+
 def test_what_a_template_cannot_do_without():
     volumes = [
         {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
@@ -153,6 +232,5 @@ def test_what_a_template_cannot_do_without():
         {"name": "tls", "secret": {"secretName": "tls", "items": [{"key": "crt", "path": "crt"}]}},
     ]
     assert list(references({"spec": {"volumes": volumes}})) == [
-        ("PersistentVolumeClaim", "data", ""),
         ("Secret", "tls", "crt"),
     ]
