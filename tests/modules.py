@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 RUNNER = """
@@ -20,9 +21,14 @@ runpy.run_module("ansible_collections.eazepay.ops.plugins.modules." + sys.argv[1
 
 
 def start_module(
-    name: str, check: bool = False, diff: bool = False, env: dict[str, str] | None = None, **arguments: Any
+    name: str,
+    check: bool = False,
+    diff: bool = False,
+    env: dict[str, str] | None = None,
+    within: Sequence[str] = (),
+    **arguments: Any,
 ) -> subprocess.Popen:
-    """Starts a module; for tests that kill it or watch it work."""
+    """Starts a module; for tests that kill it or watch it work. ``within`` are words before its command."""
     given = {
         **arguments,
         "_ansible_check_mode": check,
@@ -31,7 +37,7 @@ def start_module(
         "_ansible_keep_remote_files": False,
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", RUNNER, name],
+        [*within, sys.executable, "-c", RUNNER, name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.images import tiny
+from tests.conftest import ROOT
 from tests.integration.announce.play import play
+from tests.integration.site.server import aws_server, boto
 from tests.modules import run_module
 
 DOCKERFILE = "FROM scratch\nARG SECRET\nCOPY . /\n"
@@ -141,14 +142,6 @@ def test_without_a_push_the_engine_alone_has_it(project):
     subprocess.run(["docker", "image", "rm", image], check=True, capture_output=True)
 
 
-def test_a_full_disk_is_told_with_what_makes_room(project, sandbox):
-    base = tiny(sandbox["REGISTRY"], "v1")
-    (project.folder / "two" / "Dockerfile").write_text(f"FROM {base}\nRUN cat /bin/busybox > /dev/full\n")
-    result = project.release(names=["two"])
-    assert result["failed"] and "Failed to build two" in result["msg"] and "RUN cat /bin/busybox" in result["msg"]
-    assert "No space left on device" in result["msg"] and "docker builder prune" in result["msg"]
-
-
 PASSWORD = "t-horse-battery-staple"
 HASHED = "$2b$04$eGXY1XhLg0/QMrsax7os/ueZu7YJaUBBwFUwycbfbbKELbZrkOQXK"  # bcrypt, the only one that the registry takes
 
@@ -230,6 +223,37 @@ def watch_command_lines():
     return end
 
 
+def test_the_login_comes_from_secrets_manager_and_nothing_is_left_of_it(guarded, tmp_path, monkeypatch):
+    """As the playbooks have it: their variables, a secret's name in the inventory, nothing in the environment."""
+    home = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    config = home.read_bytes() if home.exists() else b""
+    image = f"{guarded.registry}/{guarded.prefix}/one"
+    services = [{"name": "one", "image": image, "context": str(guarded.folder / "one")}]
+    given = {
+        "images_services": services,
+        "images_release": "v1",
+        "images_source": "",
+        "eazepay_registry": guarded.registry,
+        "eazepay_registry_secret": "t/registry",
+    }
+    with aws_server() as aws:
+        secret = {"username": "robot", "password": PASSWORD}
+        boto("secretsmanager", aws).create_secret(Name="t/registry", SecretString=json.dumps(secret))
+        keys = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key", "AWS_REGION": "region"}
+        for name, option in {**keys, "AWS_ENDPOINT_URL": "endpoint_url"}.items():
+            monkeypatch.setenv(name, aws[option])
+        for name in ("REGISTRY_USERNAME", "REGISTRY_PASSWORD"):
+            monkeypatch.delenv(name, raising=False)
+        lines = watch_command_lines()
+        variables = ["-e", f"@{ROOT / 'playbooks/group_vars/all/main.yml'}", "-e", f"@{tmp_path / 'vars.json'}"]
+        done = play(tmp_path, "images", "images_digests", given, "-vv", *variables)
+        seen = lines()
+    assert done.rc == 0, done.output
+    assert done.result["one"].startswith(f"{image}:v1@sha256:")
+    assert PASSWORD not in done.output and PASSWORD not in seen
+    assert (home.read_bytes() if home.exists() else b"") == config
+
+
 def test_the_role_takes_its_login_from_the_environment(guarded, tmp_path, monkeypatch):
     monkeypatch.setenv("REGISTRY_USERNAME", "robot")
     monkeypatch.setenv("REGISTRY_PASSWORD", PASSWORD)
@@ -238,4 +262,4 @@ def test_the_role_takes_its_login_from_the_environment(guarded, tmp_path, monkey
     given = {"images_services": services, "images_release": "v1", "images_registry": guarded.registry}
     done = play(tmp_path, "images", "images_digests", given, "-vv")
     assert done.rc == 0, done.output
-    assert done.result["one"].startswith(f"{image}@sha256:") and PASSWORD not in done.output
+    assert done.result["one"].startswith(f"{image}:v1@sha256:") and PASSWORD not in done.output
