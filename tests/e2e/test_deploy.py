@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +82,15 @@ def test_a_broken_release_is_put_back_and_nobody_notices(deployed, sandbox, rele
     assert traffic.result.failed == 0, traffic.result.summary()
     assert set(versions(sandbox["COMPOSE_EDGE_URL"]).values()) == {"v1.1.0"}
     assert "v1.1.0" in get(f"{sandbox['CDN_URL']}/version.json", "admin.eazepay.test")
+    # The bundle was made after all was put back, and still names the cause; the dossier tells the same times.
+    first = Path(re.search(r"less (\S+/index\.txt)", seen)[1]).read_text()
+    top = " ".join(first.partition("Also seen")[0].partition("Released")[0].split())
+    assert "Nothing wrong" not in first and "transaction: " in top and reason in top, first
+    assert ("put back before this was gathered" in top) == ("put back and healthy" in seen), first
+    assert f"being tried: {release}" in first and "in place before it: v1.1.0" in first, first
+    document = json.loads(Path(re.search(r"Dossier: (\S+)\.html", seen)[1] + ".json").read_text())
+    took = {one["name"]: one["ended"] - one["began"] for one in document["steps"]}
+    assert f"rollout {took['rollout']:.1f} s (failed)" in seen, took
 
 
 def test_without_anything_to_judge_by_nothing_is_begun(deployed, sandbox):

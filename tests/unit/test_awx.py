@@ -1,10 +1,13 @@
 """AWX's rules on where things lie, and that what AWX is told exists."""
 
 import re
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import yaml
+from dateutil.rrule import rrulestr
 
 ROOT = Path(__file__).parents[2]
 INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
@@ -51,10 +54,22 @@ def test_templates_name_playbooks_that_exist_and_ask_nothing_twice():
     said = load(ROOT / "playbooks" / "vars" / "awx.yml")
     for kind in said["awx_kinds"]:
         assert (ROOT / "playbooks" / f"{kind['playbook']}.yml").is_file()
-        assert set(kind["survey"]) <= set(said["awx_ask"])
+        assert {*kind["survey"], *kind.get("free", ())} <= set(said["awx_ask"])
     assert all(name == question["variable"] for name, question in said["awx_ask"].items())
     names = [kind["name"] for kind in said["awx_kinds"]]
     assert len(names) == len(set(names))
+
+
+def test_each_window_is_announced_as_long_before_as_it_says():
+    """dateutil reads recurrence rules as AWX does."""
+    said = load(ROOT / "inventories" / "catalogue.yml")
+    for window in said["eazepay_awx"]["windows"]:
+        begins, told = (
+            list(islice(rrulestr(rule.replace(" ", "\n")), 24))
+            for rule in (window["rrule"], window["announce"]["rrule"])
+        )
+        assert [one - other for one, other in zip(begins, told)] == [timedelta(hours=window["announce"]["hours"])] * 24
+        assert window["announce"]["hours"] >= 48
 
 
 def test_nobody_is_asked_for_a_secret():

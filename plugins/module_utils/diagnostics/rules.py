@@ -85,6 +85,12 @@ LOGS: List[Tuple[Any, int, str, str]] = [
         "Renew the certificate, or the authority that is trusted.",
     ),
     (
+        re.compile(r"(?:config|environment|setting)\w*(?: \w+)? \S+ is (?:not set|missing|required|undefined)", re.I),
+        89,
+        "its configuration lacks something",
+        "Add it to the ConfigMap, Secret or environment file that the release needs.",
+    ),
+    (
         re.compile(r"(?:ECONNREFUSED|connection refused)", re.I),
         72,
         "something that the service needs refuses connections",
@@ -158,8 +164,14 @@ def _service(service: Mapping[str, Any]) -> List[Finding]:
             line = next((line for line in reversed(log["text"].splitlines()) if pattern.search(line)), None)
             if line:
                 # An old line of a service that is well again explains less.
-                found.append(Finding(sure - (60 if healthy else 0), name, f"{text}: {line.strip()[:200]}", remedy))
+                found.append(Finding(sure - (60 if healthy else 0), name, f"{text}: {message(line)[:200]}", remedy))
     return found
+
+
+def message(line: str) -> str:
+    """What a line of a log says; of one in JSON its message."""
+    found = re.search(r'"(?:message|msg)"\s*:\s*"((?:[^"\\]|\\.)*)"', line)
+    return found[1] if found else line.strip()
 
 
 def _database(database: Mapping[str, Any]) -> List[Finding]:

@@ -10,7 +10,7 @@ import re
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.rules import nearest
+from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.rules import message, nearest
 
 Json = Dict[str, Any]
 
@@ -282,8 +282,7 @@ def _last_words(logs: Sequence[Mapping[str, Any]]) -> str:
     for log in logs:
         lines = [line.strip() for line in str(log.get("text") or "").splitlines() if line.strip()]
         if lines:
-            found = re.search(r'"(?:message|msg)"\s*:\s*"((?:[^"\\]|\\.)*)"', lines[-1])
-            return (found[1] if found else lines[-1])[:300]
+            return message(lines[-1])[:300]
     return ""
 
 

@@ -44,7 +44,7 @@ def test_everything_is_there(made):
     controller, done = made
     assert "failed=0" in done.stdout and TOKEN not in done.stdout + done.stderr
     assert controller.names("inventories") == {"Eazepay staging", "Eazepay production"}
-    kinds = ("deploy to", "plan for", "roll back", "maintenance of", "back up", "diagnose", "status of")
+    kinds = ("deploy to", "plan for", "roll back", "announce for", "maintenance of", "back up", "diagnose", "status of")
     assert controller.names("job_templates") == {
         f"{kind} {where}" for kind in kinds for where in ("staging", "production")
     }
@@ -76,6 +76,16 @@ def test_production_waits_for_a_person_who_sees_the_plan(made):
     assert then("staging", "plan", "success_nodes") == ["deploy"]
     approval = node("production", "approve")["unified_job_template"]
     assert controller.rows["workflow_approval_templates"][approval]["timeout"] == 3600
+
+
+def test_maintenance_that_comes_back_is_announced_by_a_schedule_of_its_own(made):
+    controller, _done = made
+    schedules = {row["name"]: row for row in controller.rows["schedules"].values()}
+    (window,) = [name for name in schedules if name.startswith("announcement of ")]
+    told, begins = schedules[window], schedules[window.removeprefix("announcement of ")]
+    assert told["unified_job_template"] == controller.one("job_templates", name="announce for production")["id"]
+    assert told["extra_data"]["stage"] == "maintenance" and told["extra_data"]["starts_in"] == 72
+    assert begins["extra_data"]["kind"] == "scheduled" and not told["enabled"]
 
 
 def test_a_second_run_changes_only_what_was_changed_by_hand(made):

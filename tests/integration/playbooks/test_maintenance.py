@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 import signal
@@ -91,6 +92,16 @@ def test_scheduled_maintenance_is_announced_has_a_window_and_turns_users_away(co
     first, last = codes.index(503), len(codes) - 1 - codes[::-1].index(503)
     assert set(codes[first : last + 1]) == {503} and first < while_on <= last + 1
     assert silences(company) == ["expired"]
+
+
+def test_a_schedule_announces_without_a_date_and_a_survey_with_empty_texts(company):
+    survey = ("-e", "starts=", "-e", "release=", "-e", "minutes=30", "-e", "reason=monthly")
+    company.play("announce.yml", "-e", "stage=maintenance", *survey, "-e", "starts_in=72")
+    (notice,) = company.ledger.notices()
+    ahead = calendar.timegm(time.strptime(notice["starts"], "%Y-%m-%dT%H:%M:%SZ")) - time.time()
+    assert 71.8 * HOUR < ahead <= 72 * HOUR and notice["starts"][15:] in ("0:00Z", "5:00Z")
+    assert notice["minutes"] == 30
+    assert "scheduled for " + notice["starts"] in company.mails("users")[-1]["subject"]
 
 
 def test_a_notice_can_be_waived_with_a_reason_that_is_kept(company):

@@ -25,6 +25,8 @@ def service(outcome="failing", code="", text="", log=""):
         ("FATAL ERROR: Reached heap limit - JavaScript heap out of memory", "ran out of memory"),
         ("Error: Cannot find module 'pg'", "lacks a part of the program"),
         ("ssl: certificate has expired", "certificate is not accepted"),
+        ("cannot start: configuration key LEDGER_URL is not set", "configuration lacks"),
+        ("KeyError: environment variable DB_HOST is required", "configuration lacks"),
     ],
 )
 def test_what_logs_say_explains_a_crash_better_than_the_crash(log, said):
@@ -34,6 +36,12 @@ def test_what_logs_say_explains_a_crash_better_than_the_crash(log, said):
         assert log in found[0].text
     assert any(said in one.text for one in found)
     assert all(one.next for one in found)
+
+
+def test_of_a_line_in_json_its_message_is_told():
+    line = '{"level": "ERROR", "message": "connect ECONNREFUSED \\"db\\"", "at": 1}'
+    found = findings({"services": [service(code="not_ready", text="its probe fails", log=line)]})
+    assert found[0].text.endswith(': connect ECONNREFUSED \\"db\\"')
 
 
 def test_a_missing_image_is_surer_than_old_logs():
