@@ -37,6 +37,7 @@ def v3(sandbox):
 def shop(sandbox, v1):
     """One workload a test, all made at once."""
     scaler = {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "scaled"}}
+    stored = {"name": "data", "persistentVolumeClaim": {"claimName": "going"}}
     with namespace(sandbox) as one:
         one.apply(
             workload("db", [container(v1, fault=CRASH)], "StatefulSet"),
@@ -45,6 +46,8 @@ def shop(sandbox, v1):
             workload("api", [container(v1)]),
             workload("web", [container(v1, fault=CRASH)]),
             workload("scaled", [container(v1)]),
+            workload("greedy", [container(v1, resources={})]),
+            workload("stored", [container(v1)], pod={"volumes": [stored]}, replicas=0),
             workload("paused", [container(v1)], paused=True, replicas=0),
             {
                 "apiVersion": "autoscaling/v1",
@@ -54,7 +57,7 @@ def shop(sandbox, v1):
             },
         )
         one.settled("statefulset", "daemonset")
-        for name in ("api", "web"):
+        for name in ("api", "web", "greedy"):
             one.kubectl("rollout", "status", f"deployment/{name}", "--timeout=240s")
         yield one
 
@@ -130,6 +133,44 @@ def test_sigterm_puts_back(shop, v1, v2):
     assert "interrupted by SIGTERM" in result["msg"]
     assert set(result["rolled_back"]) == {"api", "web"}, result["msg"]
     assert [shop.image(name) for name in ("api", "web")] == [v1, v1]
+
+
+def test_sigint_holds_as_told_and_the_way_back_is_known(shop, v1, v2):
+    run = shop.start(both(v2), graces={"crash_loop": 600}, on_failure="hold")
+    rolling(shop, "web", v2)
+    run.send_signal(signal.SIGINT)
+    result = finish_module(run)
+    assert "interrupted by SIGINT" in result["msg"]
+    assert result["rolled_back"] == []
+    assert [shop.image(name) for name in ("api", "web")] == [v2, v2]
+    back = shop.rollout([{"name": "api"}, {"name": "web"}], state="rolled_back")
+    assert not back["failed"], back["msg"]
+    assert [shop.image(name) for name in ("api", "web")] == [v1, v1]
+
+
+def test_what_preflight_finds_is_refused_before_anything_is_touched(shop, v1, v2):
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    shop.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "going", "finalizers": ["eazepay.test/held"]},
+            "spec": claim,
+        }
+    )
+    shop.kubectl("delete", "pvc", "going", "--wait=false")
+    shop.put("ResourceQuota", "small", spec={"scopes": ["BestEffort"], "hard": {"pods": "1"}})
+    try:
+        until(lambda: (shop.get("resourcequota", "small").get("status") or {}).get("used") == {"pods": "1"})
+        result = shop.rollout([{"name": name, "image": v2} for name in ("api", "greedy", "stored")])
+        assert "greedy: quota small has no room for one more pod: pods (1 of 1 used)" in result["msg"]
+        assert "stored: PersistentVolumeClaim going is being deleted" in result["msg"]
+        assert "api:" not in result["msg"]
+        assert "Nothing was touched" in result["msg"]
+        assert [shop.image(name) for name in ("api", "greedy", "stored")] == [v1] * 3
+    finally:
+        shop.kubectl("delete", "resourcequota", "small")
+        shop.kubectl("patch", "pvc", "going", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
 
 
 def test_an_autoscaler_keeps_its_replicas(shop, v2):

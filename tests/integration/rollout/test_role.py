@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import ansible_runner
 import pytest
 
 from tests.unit.rollout.cluster import Cluster
@@ -30,6 +32,30 @@ PLAYBOOK = """
     - ansible.builtin.assert:
         that: rollout_result.services | map(attribute='outcome') | unique == ['healthy']
 """
+
+
+def test_what_goes_on_is_events_under_ansible_runner(tmp_path):
+    """AWX shows events, while the task that they belong to still runs."""
+    with Cluster() as cluster:
+        for name in ("api", "web"):
+            cluster.deployment(name)
+        (tmp_path / "project").mkdir()
+        (tmp_path / "project" / "play.yml").write_text(PLAYBOOK % {"kubeconfig": cluster.kubeconfig(tmp_path)})
+        done = ansible_runner.run(
+            private_data_dir=str(tmp_path),
+            playbook="play.yml",
+            envvars={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
+            quiet=True,
+        )
+        assert done.rc == 0, done.stdout.read()
+        events = sorted(done.events, key=lambda event: event["counter"])
+    told = [event["counter"] for event in events if "[localhost] web: healthy after" in event["stdout"]]
+    ended = next(
+        event["counter"]
+        for event in events
+        if event["event"] == "runner_on_ok" and event["event_data"]["task_action"] == "eazepay.ops.service_rollout"
+    )
+    assert told and told[0] < ended, (told, ended)
 
 
 @pytest.mark.parametrize("silent", [False, True])
