@@ -63,10 +63,12 @@ class Project:
             raise self._cannot_read("there is no such folder", "Check compose.project_src.")
         self.env = {"DOCKER_HOST": docker_host} if docker_host else {}
         self.env_files = [os.path.join(self.folder, one) for one in env_files]
-        self.files = [os.path.join(self.folder, one) for one in files] or self._own_files()
+        self.override = os.path.join(self.folder, OURS)
+        named = [os.path.join(self.folder, one) for one in files] or self._own_files()
+        # Whoever runs Compose by hand names the override in COMPOSE_FILE; here it is added when it is there.
+        self.files = [one for one in named if os.path.normpath(one) != self.override]
         self.profiles = list(profiles)
         self.given_name = name
-        self.override = os.path.join(self.folder, OURS)
         self.lock = threading.RLock()
         self.networks = threading.Lock()
         self.networks_stand = False

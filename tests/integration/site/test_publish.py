@@ -313,8 +313,8 @@ def test_what_is_excluded_is_neither_put_nor_deleted(publish, site, content, s3,
     assert not result["failed"] and "app.js.map" in content() and "more.js.map" not in content()
 
 
-class Breaking(http.server.BaseHTTPRequestHandler):
-    """S3 by way of a line that breaks: after so many uploads each one ends in the middle."""
+class Between(http.server.BaseHTTPRequestHandler):
+    """S3 by way of somebody who may do something else with an upload than to pass it on."""
 
     protocol_version = "HTTP/1.1"
 
@@ -322,9 +322,7 @@ class Breaking(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.command == "PUT":
             self.server.uploads += 1
-            if self.server.uploads > self.server.good:
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
+            if self.meddled():
                 return
         line = http.client.HTTPConnection("127.0.0.1", self.server.origin, timeout=60)
         # With the same Host, for it is signed.
@@ -349,18 +347,64 @@ class Breaking(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_an_upload_that_breaks_half_way_is_told_and_taken_up(publish, site, content, aws, monkeypatch):
+class Breaking(Between):
+    """After so many uploads each one ends in the middle."""
+
+    def meddled(self):
+        if self.server.uploads <= self.server.good:
+            return False
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+        return True
+
+
+class Throttled(Between):
+    """Every third upload is too many."""
+
+    def meddled(self):
+        if self.server.uploads % 3:
+            return False
+        body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return True
+
+
+@pytest.fixture
+def between(aws):
+    """Puts one of them in front of S3; gives the server, whose ``url`` stands for S3's."""
+    servers = []
+
+    def start(handler, good=0):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        server.origin, server.uploads, server.good = int(aws["endpoint_url"].rpartition(":")[2]), 0, good
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_who_is_asked_to_slow_down_does_and_all_arrives(publish, site, content, between):
+    files = {"index.html": "v1", **{f"file{number}.txt": str(number) for number in range(12)}}
+    server = between(Throttled)
+    done = publish(site("v1", files), "v1", endpoint_url=server.url, concurrency=4)
+    assert not done["failed"], done
+    assert {key: text for key, (text, *_) in content().items()} == files and server.uploads > len(files) + 4
+
+
+def test_an_upload_that_breaks_half_way_is_told_and_taken_up(publish, site, content, between, monkeypatch):
     monkeypatch.setattr(client, "__defaults__", (10, 2))  # nobody wants to wait for eight attempts
     publish(site("v1", {"index.html": "v1"}), "v1")
     new = {"index.html": "v2", **{f"assets/part.0123abcd{number:02}.js": str(number) for number in range(20)}}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Breaking)
-    server.daemon_threads = True
-    server.origin, server.uploads, server.good = int(aws["endpoint_url"].rpartition(":")[2]), 0, 8
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        broken = publish(site("v2", new), "v2", endpoint_url=f"http://127.0.0.1:{server.server_port}", concurrency=2)
-    finally:
-        server.shutdown()
+    broken = publish(site("v2", new), "v2", endpoint_url=between(Breaking, good=8).url, concurrency=2)
     assert broken["failed"] and broken["changed"] and 0 < len(broken["uploaded"]) < len(new), broken
     assert content()["index.html"][0] == "v1", "pages go last"
     # What the broken run left to be invalidated is still known, though this one uploads nothing under those paths.
