@@ -162,8 +162,8 @@ options:
     type: int
     default: 4
 notes:
-  - On Kubernetes the account needs to read the workloads, to create, read, patch and delete Jobs, to create and delete
-    Secrets, and to read pods, their logs and, for better messages, events.
+  - On Kubernetes the account needs to read the workloads, to create, read, list, patch and delete Jobs, to create and
+    delete Secrets, and to read pods, their logs and, for better messages, events.
 requirements:
   - "kubernetes >= 12 (Python), for O(services[].runner=kubernetes)"
   - "docker compose >= 2, for O(services[].runner=compose)"

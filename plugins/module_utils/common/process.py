@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import threading
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 
 class Finished(NamedTuple):
@@ -32,11 +32,13 @@ def run(
     env: Optional[Dict[str, str]] = None,
     cwd: Optional[str] = None,
     stdin: Optional[str] = None,
+    pass_fds: Tuple[int, ...] = (),
 ) -> Finished:
     """Runs a program to its end.
 
     :param timeout: in seconds; then the whole process group is killed and ``subprocess.TimeoutExpired`` raised.
     :param env: added to this process's environment.
+    :param pass_fds: open files that it inherits.
     :raises FileNotFoundError: the program does not exist.
     """
     process = subprocess.Popen(
@@ -47,6 +49,7 @@ def run(
         cwd=cwd,
         env=dict(os.environ, **(env or {})),
         start_new_session=True,
+        pass_fds=pass_fds,
         encoding="utf-8",
         errors="replace",
     )

@@ -36,8 +36,12 @@ KEEP = 7 * 86400
 
 def name_of(service: str, token: str) -> str:
     """A name that Kubernetes takes, and that no other run has."""
-    plain = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:40].rstrip("-") or "service"
-    return f"{plain}-migration-{token}"
+    return f"{slug(service)}-migration-{token}"
+
+
+def slug(service: str) -> str:
+    """The service's name as a label's value. Several services may share it."""
+    return re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:40].rstrip("-") or "service"
 
 
 def container_of(template: Json, names: Sequence[str]) -> Optional[Json]:

@@ -148,5 +148,15 @@ class Kubernetes:
         with contextlib.suppress(ApiError):
             self.api.json("DELETE", resource.url(self.api.namespace, name), {"propagationPolicy": "Background"})
 
+    def busy(self) -> str:
+        """:raises OpsError: that cannot be told."""
+        try:
+            found, _version = self.api.list(JOBS, labels=f"{jobs.LABEL}={jobs.slug(self.service)}")
+        except ApiError as error:
+            raise OpsError("list", f"Jobs in namespace {self.api.namespace}", error.message) from error
+        working = [one for one in found if one["metadata"]["annotations"].get(jobs.LABEL) == self.service]
+        names = [one["metadata"]["name"] for one in working if not jobs.finished(one)]
+        return f"Job {names[0]} in namespace {self.api.namespace}" if names else ""
+
     def sources(self) -> Optional[List[str]]:
         return None

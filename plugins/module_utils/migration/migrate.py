@@ -179,12 +179,13 @@ class Service:
         with self.server.session(self.database) as connection:
             while True:
                 found = rows(connection, SESSIONS, APPLICATION)
-                if not found:
+                # A command that has only begun has no session yet.
+                at_work = "process {} of the server, since {}".format(*found[0]) if found else self.runner.busy()
+                if not at_work:
                     return
                 if time.monotonic() >= deadline:
                     raise self.error(
-                        "another migration is under way: process {} of the server, since {}".format(*found[0]),
-                        "Wait until it is done. Nothing was run.",
+                        f"another migration is under way: {at_work}", "Wait until it is done. Nothing was run."
                     )
                 time.sleep(0.2)
 

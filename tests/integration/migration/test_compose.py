@@ -48,6 +48,10 @@ def project(sandbox, tmp_path, pg):
 
 
 def migrate(sandbox, pg, project, **arguments):
+    return finish_module(start(sandbox, pg, project, **arguments))
+
+
+def start(sandbox, pg, project, **arguments):
     service = {
         "name": "identity", "database": project["database"], "runner": "compose", "image": typeorm(sandbox, SERVICE),
         "commands": {
@@ -56,8 +60,7 @@ def migrate(sandbox, pg, project, **arguments):
         **arguments.pop("service", {}),
     }  # fmt: skip
     compose = {key: project[key] for key in ("project_src", "project_name")}
-    started = start_module("db_migration", services=[service], compose=compose, **{**pg.login, **arguments})
-    return finish_module(started)
+    return start_module("db_migration", services=[service], compose=compose, **{**pg.login, **arguments})
 
 
 def containers(project):
@@ -87,3 +90,23 @@ def test_a_command_that_takes_too_long_is_ended_with_its_container(sandbox, pg, 
 def test_a_service_that_the_project_does_not_have_is_refused(sandbox, pg, project):
     result = migrate(sandbox, pg, project, service={"workload": "nobody"})
     assert result["failed"] and "no service 'nobody'" in result["msg"] and "workload" in result["msg"]
+
+
+def test_a_container_that_outlives_its_run_is_not_joined_by_another(sandbox, pg, project):
+    slow = {"commands": {"run": ["sleep", "600"], "show": ["echo", f" [ ] {FIRST}"], "revert": ["true"]}}
+    first = start(sandbox, pg, project, service=slow)
+    while not sleeping(project):
+        assert first.poll() is None, first.communicate()
+    first.kill()
+    first.wait()
+    second = migrate(sandbox, pg, project)
+    assert second["failed"] and "another migration is under way: container" in second["msg"], second
+    subprocess.run(["docker", "rm", "--force", *containers(project)], check=True, capture_output=True)
+    assert migrate(sandbox, pg, project)["services"][0]["applied"] == [FIRST, SECOND]
+
+
+def sleeping(project):
+    """Whether the container that takes its time is at work."""
+    found = [subprocess.run(["docker", "top", one], check=False, capture_output=True, text=True).stdout
+             for one in containers(project)]  # fmt: skip
+    return any("sleep 600" in one for one in found)

@@ -156,3 +156,24 @@ def test_a_workload_or_container_that_is_not_there_is_refused(place):
     assert nobody["failed"] and "nobody" in nobody["msg"] and "Nothing was touched" in nobody["msg"]
     other = place.migrate(service={"container": "other"})
     assert other["failed"] and "'container'" in other["msg"] and not place.jobs()
+
+
+def test_a_job_that_outlives_its_run_is_not_joined_by_another(place):
+    words = {"run": ["sleep", "600"], "show": ["sh", "-c", f"echo ' [ ] {FIRST}'; echo ' [ ] {SECOND}'"]}
+    first = place.migrate(start=True, service={"commands": words})
+    while not any(" run" in name for name in working(place)):
+        assert first.poll() is None, first.communicate()
+    first.kill()
+    first.wait()
+    second = place.migrate(service={"commands": words})
+    assert second["failed"] and "another migration is under way: Job identity-migration-" in second["msg"], second
+    assert f"in namespace {place.name}" in second["msg"]
+
+
+def working(place):
+    """The Jobs that have not ended, with what they run."""
+    return [
+        f"{one['metadata']['name']} {'run' if spec['command'] == ['sleep', '600'] else 'show'}"
+        for one in place.api.list(JOBS)[0]
+        for spec in one["spec"]["template"]["spec"]["containers"]
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -149,6 +151,22 @@ def test_a_migration_that_outlives_its_module_is_not_joined_by_another(pg, typeo
     assert second["failed"] and "another migration is under way" in second["msg"], second
     assert "Nothing was run" in second["msg"] and "process" in second["msg"]
     pg.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'eazepay.ops migration'")
+
+
+def test_a_tool_that_has_not_yet_reached_the_server_is_not_joined_either(pg, typeorm, tmp_path):
+    """Its module was killed while Node was still starting: no session tells of it."""
+    begun = tmp_path / "begun"
+    slow = ["sh", "-c", f"echo $$ >{begun}; exec sleep 600"]
+    first = start_module("db_migration", services=[{**typeorm, "commands": {"run": slow}}], **pg.login)
+    while not (begun.exists() and begun.read_text().strip()):
+        assert first.poll() is None, first.communicate()
+    first.kill()
+    first.wait()
+    second = migrate(pg, typeorm)
+    assert second["failed"] and "another migration is under way: a command on this host" in second["msg"], second
+    assert migrate(pg, typeorm, state="shown")["services"][0]["pending"] == [FIRST, SECOND]
+    os.kill(int(begun.read_text()), signal.SIGKILL)
+    assert migrate(pg, typeorm)["services"][0]["applied"] == [FIRST, SECOND]
 
 
 def test_two_runs_at_once_apply_everything_once(pg, typeorm):
