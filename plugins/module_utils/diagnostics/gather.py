@@ -16,33 +16,40 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 from ..common import process
 from ..common.errors import MissingLibrary, OpsError
 
-QUERIES: List[Tuple[str, str]] = [
-    ("version", "SELECT version()"),
+# What is asked, what each column is, and how.
+QUERIES: List[Tuple[str, str, str]] = [
+    ("version", "", "SELECT version()"),
     (
         "connections by user and state",
+        "database, user, state, connections",
         "SELECT datname, usename, state, count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
         " GROUP BY 1, 2, 3 ORDER BY 4 DESC",
     ),
     (
         "longest transactions",
+        "pid, database, user, program, state, age, what it waits for, query",
         "SELECT pid, datname, usename, application_name, state, now() - xact_start AS age, wait_event_type,"
         " left(query, 200) FROM pg_stat_activity WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid()"
         " ORDER BY xact_start LIMIT 20",
     ),
     (
         "who waits for whom",
+        "pid, pids that block it, database, query",
         "SELECT pid, pg_blocking_pids(pid), datname, left(query, 200) FROM pg_stat_activity"
         " WHERE cardinality(pg_blocking_pids(pid)) > 0",
     ),
     (
         "size of the databases",
+        "database, size",
         "SELECT datname, pg_size_pretty(pg_database_size(datname)) FROM pg_database WHERE datallowconn"
         " ORDER BY pg_database_size(datname) DESC",
     ),
     (
         "slowest queries (pg_stat_statements)",
-        "SELECT calls, total_exec_time::int AS total_ms, mean_exec_time::int AS mean_ms, left(query, 200)"
-        " FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 10",
+        "calls, ms in all, ms each, database, query",
+        "SELECT calls, total_exec_time::bigint, mean_exec_time::bigint, datname, left(query, 200)"
+        " FROM pg_stat_statements LEFT JOIN pg_database ON pg_database.oid = dbid"
+        " ORDER BY total_exec_time DESC LIMIT 10",
     ),
 ]
 
@@ -252,7 +259,7 @@ def database(login: Mapping[str, Any]) -> Tuple[Dict[str, Any], str]:
     parts = []
     try:
         scalar(connection, "SELECT set_config('statement_timeout', '10s', false)")
-        for title, sql in QUERIES:
+        for title, columns, sql in QUERIES:
             try:
                 found = rows(connection, sql)
                 text = "\n".join("  ".join(str(value) for value in row) for row in found) or "(none)"
@@ -260,7 +267,8 @@ def database(login: Mapping[str, Any]) -> Tuple[Dict[str, Any], str]:
                     facts["blocked"] = len(found)
             except database_error() as error:
                 text = f"({said(error)})"
-            parts.append(f"{title}\n{'-' * len(title)}\n{text}\n")
+            head = f"{title}: {columns}" if columns else title
+            parts.append(f"{head}\n{'-' * len(head)}\n{text}\n")
         facts["connections"] = scalar(
             connection, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
         )

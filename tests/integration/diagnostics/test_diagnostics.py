@@ -1,6 +1,7 @@
 """Bundles of a real Compose project, one of whose services crashes."""
 
 import json
+import re
 import subprocess
 import time
 import uuid
@@ -11,6 +12,7 @@ import pytest
 from tests.images import tiny
 from tests.integration.announce.play import play
 from tests.integration.rollout.test_compose import Project, docker, served
+from tests.postgres import Throwaway
 
 SECRET = "canary-77aa-secret"
 
@@ -79,6 +81,25 @@ def test_names_certificates_and_what_was_released_are_in_it(module, project, arg
 
 
 def test_slow_queries_are_there_where_they_are_counted(module, project, arguments, tmp_path_factory):
+    server = Throwaway(15)
+    try:
+        server.run("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+        server.kill()
+        server.start()
+        server.run("CREATE EXTENSION pg_stat_statements")
+        server.run("SELECT pg_sleep(1.2)")
+        login = {key: value for key, value in server.login.items() if key != "bin_dir"}
+        dest = tmp_path_factory.mktemp("bundle") / "it"
+        assert not module("diagnostics", dest=str(dest), **{**arguments, **login})["failed"]
+    finally:
+        server.stop()
+    said = (dest / "database.txt").read_text()
+    head, _line, slowest, *_ = said[said.index("slowest queries") :].splitlines()
+    assert head.endswith("calls, ms in all, ms each, database, query")
+    assert re.fullmatch(r"1  \d{4,}  \d{4,}  postgres  SELECT pg_sleep\(\$1\)", slowest), slowest
+
+
+def test_slow_queries_that_nobody_counts_stop_nothing(module, project, arguments, tmp_path_factory):
     dest = tmp_path_factory.mktemp("bundle") / "it"
     result = module("diagnostics", dest=str(dest), **arguments)
     said = (dest / "database.txt").read_text()
