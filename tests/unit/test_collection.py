@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "plugins" / "modules").glob("[a-z]*.py"))
@@ -32,6 +33,37 @@ def test_roles_are_complete(role):
     scenario = ROOT / "extensions" / "molecule" / role.name
     for file in ("molecule.yml", "converge.yml", "verify.yml"):
         assert (scenario / file).is_file(), f"no molecule scenario: {scenario / file}"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_the_example_of_a_role_is_what_the_role_takes(role):
+    """Every name, every choice, every option that must be given; what a template gives is not known here."""
+    examples = [used for block in blocks(role / "README.md") for used in uses(yaml.safe_load(block))]
+    assert role.name in [name for name, _tasks, _given in examples]
+    for name, tasks, given in examples:
+        assert (ROOT / "roles" / name / "tasks" / f"{tasks}.yml").is_file()
+        specs = yaml.safe_load((ROOT / "roles" / name / "meta/argument_specs.yml").read_text())["argument_specs"]
+        options = specs.get(tasks, specs["main"])["options"]
+        assert set(given) <= set(options), name
+        if tasks in specs:
+            assert {key for key, option in options.items() if option.get("required")} <= set(given), name
+        plain = {key: value for key, value in given.items() if "{{" not in str(value)}
+        checked = ArgumentSpecValidator({key: {**options[key], "required": False} for key in plain}).validate(plain)
+        assert not checked.error_messages, checked.error_messages
+
+
+def blocks(page):
+    return re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)
+
+
+def uses(tasks):
+    """The roles of an example: each with the tasks it begins with, and what it is given."""
+    for task in tasks:
+        if "ansible.builtin.include_role" in task:
+            role = task["ansible.builtin.include_role"]
+            yield role["name"].rsplit(".", 1)[-1], role.get("tasks_from", "main"), task.get("vars") or {}
+        for role in task.get("roles") or ():
+            yield role["role"].rsplit(".", 1)[-1], "main", {key: role[key] for key in role if key != "role"}
 
 
 @pytest.mark.parametrize("file", [*ROLES, *MODULES], ids=lambda file: file.stem)
