@@ -33,11 +33,17 @@ CAUSES: Dict[str, Tuple[int, str]] = {
     "init_failed": (85, "Read the init container's log."),
     "unschedulable": (85, "Free or add nodes, or lower the requests."),
     "volume": (80, "Look at the volume claim and its events."),
+    "paused": (85, "See who paused it, and why; kubectl rollout resume, or docker compose unpause."),
+    "sandbox": (80, "Look at the node's network plugin and its container runtime."),
+    "driver": (78, "See whether the cluster or the engine answers, and what else changes the service."),
+    "config_pending": (75, "Look at the node's kubelet: it does not get the Secret or ConfigMap."),
     "crash_loop": (75, "Read the last lines before it ended; roll back if it is the release."),
     "image_pull": (70, "See whether the registry answers."),
     "evicted": (70, "Look at the node's disk and memory."),
     "unhealthy": (60, "Read what the health check printed."),
     "not_ready": (55, "Read what the readiness probe says."),
+    "deadline": (55, "Read its events and what the readiness probe says."),
+    "timeout": (55, "Read its events and what the readiness probe says."),
 }
 
 # What logs say, whatever the service is written in. (pattern, how sure, text, next)

@@ -1,8 +1,11 @@
 """The likely cause is named first."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics import rules
 from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.gather import inspected, released
 from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.index import page, sections, text
 from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics.rules import CAUSES, findings, nearest
@@ -84,6 +87,14 @@ def test_a_transaction_that_nobody_ends():
 def test_nothing_wrong_and_no_way_to_know_differ():
     assert findings({"services": [service("healthy")]}) == []
     assert "cannot be asked" in findings({"unreachable": "connection refused"})[0].text
+
+
+def test_for_every_cause_that_a_rollout_gives_to_a_service_there_is_something_to_do():
+    folder = Path(rules.__file__).parents[1] / "rollout"
+    given = {code for file in folder.glob("*.py") for code in re.findall(r'Cause\("(\w+)"', file.read_text())}
+    assert len(given) > 20
+    # These two are causes of a whole rollout, which its message tells.
+    assert given - {"monitor", "interrupted"} - CAUSES.keys() == set()
 
 
 def test_an_unknown_code_is_still_a_cause():
