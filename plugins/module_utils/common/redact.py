@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html import escape
 from typing import Any, Iterable, List, Set, Tuple
 from urllib.parse import quote
 
@@ -33,6 +35,12 @@ PATTERNS: List[Tuple[Any, str]] = [
 ]
 
 
+def spellings(secret: str) -> Set[str]:
+    """How a secret stands in plain text, addresses, pages, JSON and logs."""
+    quoted = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    return {secret, quote(secret, safe=""), escape(secret), escape(secret, quote=False), *quoted}
+
+
 class Redactor:
     """Replaces the given secrets, and whatever looks like one, by ``********``.
 
@@ -44,7 +52,7 @@ class Redactor:
         known: Set[str] = set()
         for secret in secrets:
             if secret and len(secret) >= 4:
-                known.update((secret, quote(secret, safe="")))
+                known.update(spellings(secret))
         # The longest first: one secret may begin another.
         self.secrets = sorted(known, key=len, reverse=True)
 

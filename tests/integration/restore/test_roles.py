@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.integration.site.server import aws_server, boto
 from tests.modules import run_module
 from tests.postgres import server
 
@@ -105,15 +108,32 @@ def test_a_deployments_databases_there_and_back(sandbox, tmp_path):
     assert not [name for name in pg.databases() if name.startswith("roles_identity_")]
 
 
-def test_the_restore_drill_is_one_command(sandbox, tmp_path):
+@pytest.fixture
+def bucket():
+    with aws_server() as aws:
+        place = {"LocationConstraint": aws["region"]}
+        boto("s3", aws).create_bucket(Bucket="t-drill", CreateBucketConfiguration=place)
+        yield "s3://t-drill/nightly", aws
+
+
+@pytest.mark.parametrize("where", ["folder", "s3, encrypted"])
+def test_the_restore_drill_is_one_command(sandbox, tmp_path, where, request):
     pg = server(15)
     pg.make("drill_wallet", rows=20)
-    made = run_module("pg_backup", dest=str(tmp_path / "b"), databases=["drill_wallet"], release="v1", **pg.login)
+    dest, aws = (str(tmp_path / "b"), {}) if where == "folder" else request.getfixturevalue("bucket")
+    keys: dict = {}
+    if aws:
+        identity = tmp_path / "identity"
+        said = subprocess.run(["age-keygen", "-o", str(identity)], check=True, capture_output=True, text=True).stderr
+        keys = {"age_recipients": [said.split()[-1]], "age_identity": str(identity)}
+    arguments = {"dest": dest, "databases": ["drill_wallet"], "release": "v1", **aws, **keys}
+    made = run_module("pg_backup", **arguments, **pg.login)
     assert made["backup"]["verified"] == "read"
     variables = {
         "eazepay_database": {"host": "127.0.0.1", "port": pg.port, "secret": "none"},
         "eazepay_databases": ["drill_wallet"],
-        "eazepay_backup": {"dest": str(tmp_path / "b"), "max_age": "1h", "keep": {}},
+        "eazepay_backup": {"dest": dest, "max_age": "1h", "keep": {}, **keys},
+        **{f"backup_{name}": value for name, value in aws.items()},
         "run_database_secret": {"username": "super", "password": pg.login["login_password"]},
     }
     (tmp_path / "variables.json").write_text(json.dumps(variables))
@@ -130,6 +150,6 @@ def test_the_restore_drill_is_one_command(sandbox, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{made['backup']['id']} of drill_wallet was restored on trial" in " ".join(done.stdout.split())
     assert "rd-canary" not in done.stdout
-    listed = run_module("pg_backup", state="listed", dest=str(tmp_path / "b"))["backups"]
+    listed = run_module("pg_backup", state="listed", dest=dest, **aws)["backups"]
     assert listed[0]["verified"] == "restore"
     assert not [name for name in pg.databases() if "scratch" in name]

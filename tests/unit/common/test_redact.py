@@ -1,3 +1,8 @@
+import functools
+import html
+import json
+import urllib.parse
+
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import MASK, Redactor
 from hypothesis import given
@@ -37,6 +42,16 @@ def test_plain_text_is_left_alone(text):
 def test_a_known_secret_never_shows(secret, before, after):
     redactor = Redactor([secret])
     assert secret not in redactor.text(before + secret + after).replace(MASK, "")
+
+
+ADDRESS = functools.partial(urllib.parse.quote, safe="")
+
+
+@given(st.text(min_size=4, max_size=20), st.sampled_from([html.escape, json.dumps, repr, ADDRESS]))
+def test_a_secret_does_not_show_in_another_spelling(secret, spelt):
+    inside = spelt(secret)[1:-1] if spelt in (json.dumps, repr) else spelt(secret)
+    masked = Redactor([secret]).text(f"<{inside}>")
+    assert inside not in masked or inside in f"<{MASK}>", masked
 
 
 def test_structures_keep_their_shape():
