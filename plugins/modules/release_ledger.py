@@ -157,8 +157,8 @@ last_good:
   type: dict
 roll_back_to:
   description:
-    - The newest good record of O(release), or of another release than the one tried last.
-    - Without one, C(release) and C(images) that a deployment found in place when it began. Empty without that.
+    - The newest good record of O(release); without that, of the release that was good before the one tried last.
+    - One from before the ledger has only C(release) and C(images), as a deployment found them. Empty without any.
   returned: when queried
   type: dict
 records:

@@ -77,11 +77,6 @@ def test_a_release_that_fails_two_requests_in_a_hundred_is_put_back(target):
         assert "deploy v1.2.0-errors on local: failed" in answer.read().decode()
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["compose", pytest.param("kubernetes", marks=[pytest.mark.kubernetes, pytest.mark.pending])],
-    indirect=True,
-)
 def test_a_release_that_is_slow_is_put_back(target):
     with target.traffic() as traffic:
         traffic.await_sent(60)

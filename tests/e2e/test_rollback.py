@@ -50,7 +50,7 @@ class Place:
         return done, seconds, traffic.result
 
 
-KUBERNETES = pytest.param("kubernetes", marks=[pytest.mark.kubernetes, pytest.mark.pending])
+KUBERNETES = pytest.param("kubernetes", marks=pytest.mark.kubernetes)
 
 
 @pytest.fixture(scope="module", params=["compose", KUBERNETES])

@@ -73,8 +73,7 @@ class Standing(NamedTuple):
     in_place: str  # the release that serves now, as far as records tell
     newest: str  # the release that was tried last; another one than in place when it failed and was put back
     last_good: Optional[Dict[str, Any]]  # the newest record that ended well
-    # The newest good record of another release than the one tried last, and of none that was rolled back from since;
-    # without one, what a deployment found in place when it began (``release`` and ``images`` only).
+    # A good record, or what a deployment found in place when it began (``release`` and ``images`` only).
     roll_back_to: Optional[Dict[str, Any]]
 
 
@@ -113,6 +112,41 @@ def found(record: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
     return {"release": name_of(before[0]["before"]), "images": images} if images else None
 
 
+def chain(records: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """The good releases that stand on each other, the oldest first: what each rollback would go to in turn.
+
+    A deployment adds its release, and before it what it found in place, when the ledger does not know of that. A
+    rollback goes back to its release, so that a second one does not bring back what the first one left; one that goes to
+    a release which was left undoes a rollback, and adds it again.
+
+    :param records: the newest first.
+    """
+    known = set()
+    standing: List[Dict[str, Any]] = []
+    for record in reversed(records):
+        before = found(record)
+        if before and before["release"] not in known and (not standing or standing[-1]["release"] != before["release"]):
+            standing.append(before)
+        known.add(record.get("release"))
+        if record.get("outcome") != "good":
+            continue
+        places = [place for place, one in enumerate(standing) if one["release"] == record.get("release")]
+        if places and ("rolled_back_from" in record or places[-1] == len(standing) - 1):
+            del standing[places[-1] :]
+        standing.append(record)
+    return standing
+
+
+def told(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the records reach back far enough to say what each rollback went back to."""
+    releases = [record.get("release") for record in records]
+    return all(
+        record.get("release") in releases[place + 1 :]
+        for place, record in enumerate(records)
+        if "rolled_back_from" in record
+    )
+
+
 def standing(records: Sequence[Dict[str, Any]], release: str = "") -> Standing:
     """Reads the records.
 
@@ -123,21 +157,11 @@ def standing(records: Sequence[Dict[str, Any]], release: str = "") -> Standing:
     tried = [record for record in records if took_effect(record)]
     newest = str(tried[0].get("release", "")) if tried else ""
     in_place = next((str(record.get("release", "")) for record in tried if not undone(record)), "")
-    left = {newest}
-
-    def wanted(record: Optional[Mapping[str, Any]]) -> bool:
-        return record is not None and (record["release"] == release if release else record["release"] not in left)
-
-    target = None
-    for record in good:
-        if wanted(record):
-            target = record
-            break
-        # A second rollback must not bring back what the first one left.
-        left.add(record.get("rolled_back_from") or newest)
-    if target is None:
-        target = next((one for one in map(found, records) if wanted(one)), None)
-    return Standing(in_place, newest, good[0] if good else None, target)
+    if release:
+        ways = [record for record in (*good, *map(found, records)) if record and record.get("release") == release]
+    else:
+        ways = [record for record in reversed(chain(records)) if record.get("release") != newest]
+    return Standing(in_place, newest, good[0] if good else None, ways[0] if ways else None)
 
 
 def doubtful(unreadable: Dict[str, str], records: Sequence[Dict[str, Any]]) -> List[str]:

@@ -239,7 +239,7 @@ class Ledger:
                 unreadable[name.partition("/")[2]] = str(error)
             standing = judge.standing(records, release)
             # What was only found in place may be a good release that an older record tells of.
-            if count >= limit and (standing.roll_back_to or {}).get("outcome"):
+            if count >= limit and (standing.roll_back_to or {}).get("outcome") and judge.told(records):
                 break
         doubtful = judge.doubtful(unreadable, records)
         if doubtful:

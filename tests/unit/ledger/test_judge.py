@@ -123,6 +123,44 @@ def test_without_a_good_record_what_was_found_in_place_is_the_way_back():
     assert judge.standing([{**first, "rolled_back_from": "v1.2.0"}]).roll_back_to is None
 
 
+def test_a_rollback_that_was_undone_can_be_done_again():
+    first = found_by(1, "v1.1.0", "v1.0.0")
+    back = {**record(2, "v1.0.0", "good"), "rolled_back_from": "v1.1.0"}
+    again = {**record(3, "v1.1.0", "good"), "rolled_back_from": "v1.0.0"}
+    assert judge.standing([back, first]).roll_back_to is None
+    assert judge.standing([again, back, first]).roll_back_to["release"] == "v1.0.0"
+
+
+def test_what_failed_is_no_way_back_even_when_it_was_found_in_place():
+    history = [found_by(3, "v3", "v2"), record(2, "v2", "failed"), record(1, "v1", "good")]
+    assert judge.standing(history).roll_back_to["release"] == "v1"
+
+
+RELEASES = st.lists(st.tuples(st.sampled_from(["v1", "v2", "v3", "v4"]), st.sampled_from(["good", "failed", "back"])))
+
+
+@given(RELEASES)
+def test_rolling_back_again_and_again_ends_and_never_returns(runs):
+    history = []
+    for number, (release, outcome) in enumerate(runs):
+        if outcome == "back":
+            target = judge.standing(history).roll_back_to
+            if target:
+                left = judge.standing(history).newest
+                history.insert(0, {**record(number, target["release"], "good"), "rolled_back_from": left})
+        else:
+            history.insert(0, record(number, release, outcome))
+    been = []
+    while (target := judge.standing(history).roll_back_to) is not None:
+        left = judge.standing(history).newest
+        assert target["outcome"] == "good" and target["release"] != left
+        been.append(target["id"])
+        history.insert(0, {**record(len(history), target["release"], "good"), "rolled_back_from": left})
+        assert len(been) <= len(runs) + 1
+    # Not before everything that was good and is still in the chain has had its turn.
+    assert not history or len(judge.chain(history)) <= 1 or len({one["release"] for one in judge.chain(history)}) == 1
+
+
 def test_only_an_unreadable_record_above_the_last_good_one_matters():
     good = record(5, "v5", "good")
     assert judge.doubtful({"20261124T000000Z-v4": "cut"}, [good]) == []
