@@ -116,8 +116,8 @@ def chain(records: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
     """The good releases that stand on each other, the oldest first: what each rollback would go to in turn.
 
     A deployment adds its release, and before it what it found in place, when the ledger does not know of that. A
-    rollback goes back to its release, so that a second one does not bring back what the first one left; one that goes to
-    a release which was left undoes a rollback, and adds it again.
+    rollback goes back to its release, so that a second one does not bring back what the first one left. One that goes
+    to a release which was left undoes a rollback, and adds it again.
 
     :param records: the newest first.
     """
