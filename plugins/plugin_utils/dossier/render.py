@@ -251,7 +251,9 @@ def evidence(found: Json) -> str:
         parts.append(f'<h3 class="bad">Failed after that, too</h3><pre>{esc(later)}</pre>')
     if found["diagnostics"].get("dest"):
         one = found["diagnostics"]
-        parts.append(f"<p>Diagnostics: {esc(one['likely_cause'])} <code>{esc(one['dest'])}</code></p>")
+        likely = f"{one['likely_cause']} " if one["likely_cause"] else ""
+        page = "" if one["dest"].endswith(".zip") else "/index.html"
+        parts.append(f"<p>Diagnosis: {esc(likely)}<code>{esc(one['dest'])}{page}</code></p>")
     return "<h2>Why</h2>" + "".join(parts)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.images import tiny
 from tests.shop import shop
 
 
@@ -51,6 +54,19 @@ def test_the_plan_then_the_rollback_then_its_undoing(company):
 
     company.play("rollback.yml", "-e", "to_release=v1.1.0")
     assert company.versions() == {"v2"}
+
+
+def test_a_rollback_that_fails_is_put_back_and_explained(company):
+    crash = tiny(company.sandbox["REGISTRY"], "v3", "crash")
+    images = {"identity": company.images["v1.0.0"], "wallet": crash}
+    company.ledger.record("20260101T010000Z-v1.0.0", {"release": "v1.0.0", "outcome": "good", "images": images})
+    failed = company.play("rollback.yml", ok=False)
+    assert "FAILED in step rollback_services" in failed and "wallet: container ended with code 3" in failed
+    assert company.versions() == {"v2"}
+    page = Path(re.search(r"less (\S+/index\.txt)", failed)[1])
+    heading, cause = page.read_text().splitlines()[3:5]
+    assert heading == "LIKELY CAUSE" and "wallet: " in cause
+    assert "boom: no configuration" in (page.parent / "at_failure/wallet-service/logs.txt").read_text()
 
 
 def test_all_of_it_with_the_code_prepared_and_not_pushed(company):
