@@ -254,6 +254,10 @@ class Bucket(Store):
                     if not left:
                         return  # the checksum will tell
 
+    def sizes(self, id: str) -> Dict[str, int]:
+        found = self.objects(f"{id}/").get(id, {})
+        return {name: item["Size"] for name, item in found.items() if name not in (NAME, VERIFIED)}
+
     def measure(self, id: str, tick: Tick = silent) -> Dict[str, Dict[str, Any]]:
         found = {}
         for name in self.objects(f"{id}/").get(id, {}):

@@ -191,6 +191,13 @@ class Folder(Store):
         except OSError as error:
             raise self.unreadable(id, error) from error
 
+    def sizes(self, id: str) -> Dict[str, int]:
+        try:
+            names = [name for name in files_below(self.at(id)) if name not in (NAME, VERIFIED)]
+            return {name: os.path.getsize(self.at(id, name)) for name in names}
+        except OSError as error:
+            raise self.unreadable(id, error) from error
+
     def measure(self, id: str, tick: Tick = silent) -> Dict[str, Dict[str, Any]]:
         try:
             return checksums(self.at(id), tick=tick)

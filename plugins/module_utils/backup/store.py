@@ -166,6 +166,13 @@ class Store:
             )
         return manifest
 
+    def lacking(self, id: str) -> List[str]:
+        """What is wrong with a backup by the names and sizes of its files; nothing of them is read."""
+        files = self.manifest(id)["files"]
+        known = {name: file["sha256"] for name, file in files.items()}
+        found = {name: {"bytes": size, "sha256": known.get(name)} for name, size in self.sizes(id).items()}
+        return manifests.differing(files, found)
+
     def mark(self, id: str, manifest: Dict[str, Any], level: str) -> None:
         """Notes that a backup was verified."""
         self.write(id, VERIFIED, manifests.verified_text(level, time.time(), manifest, manifest["digest"]))
@@ -189,6 +196,10 @@ class Store:
 
     def blocks(self, id: str, name: str) -> Iterator[bytes]:
         """The content of a file, a block at a time."""
+        raise NotImplementedError
+
+    def sizes(self, id: str) -> Dict[str, int]:
+        """The size of each file, manifest and note apart."""
         raise NotImplementedError
 
     def measure(self, id: str, tick: Tick = silent) -> Dict[str, Dict[str, Any]]:

@@ -125,16 +125,22 @@ def migrated(records: Sequence[Mapping[str, Any]], release: str, where: str) -> 
     return PASS, f"{good['id']} in {where}: migrations {done}"
 
 
-def backup(backups: Sequence[Mapping[str, Any]], databases: Sequence[str], max_age: float, now: float) -> Said:
+def newest_backup(backups: Sequence[Dict[str, Any]], databases: Sequence[str]) -> Optional[Dict[str, Any]]:
     """The newest verified backup of all these databases. ``created`` is ISO 8601 or seconds."""
     whole = [
         one
         for one in backups
         if one.get("verified") and not one.get("broken") and set(databases) <= set(one["databases"])
     ]
-    if not whole:
-        return FAIL, f"there is no verified backup of {', '.join(databases)} among {len(backups)}"
-    newest = max(whole, key=lambda one: moment(one["created"]))
+    return max(whole, key=lambda one: moment(one["created"]), default=None)
+
+
+def backup(backups: Sequence[Dict[str, Any]], databases: Sequence[str], max_age: float, now: float) -> Said:
+    """Whether the newest verified backup of all these databases is young enough."""
+    newest = newest_backup(backups, databases)
+    if newest is None:
+        broken = "".join(f"; {one['id']} is none: {one['broken']}" for one in backups if one.get("broken"))
+        return FAIL, f"there is no verified backup of {', '.join(databases)} among {len(backups)}{broken[:400]}"
     age = now - moment(newest["created"])
     if age > max_age:
         return FAIL, f"the last verified backup, {newest['id']}, is {duration(age)} old; {duration(max_age)} at most"

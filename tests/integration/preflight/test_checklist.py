@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import json
+import shutil
 import uuid
 
 import pytest
@@ -14,6 +15,8 @@ from tests.images import tiny
 from tests.integration.announce.play import play
 from tests.integration.gate.servers import Authority, serving
 from tests.integration.site.server import aws_server, boto, in_process
+from tests.modules import run_module
+from tests.postgres import server
 
 REVISION = "bbc76ee6d7ec0123456789abcdef0123456789ab"
 
@@ -228,6 +231,81 @@ def test_a_rollback_is_possible(ask, ledger, aws, sandbox):
     ledger("recorded", id=id, record={"images": {"tiny": f"{image}-gone"}})
     done = ask(item, **asked)
     assert verdicts(done) == {"rollback": "fail"} and "the image of tiny is gone" in done["msg"]
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory):
+    """A real backup, its folder and its manifest."""
+    pg = server(15)
+    pg.make("t_checklist", rows=20)
+    dest = tmp_path_factory.mktemp("backups")
+    done = run_module("pg_backup", dest=str(dest), databases=["t_checklist"], release="v1.0.0", **pg.login)
+    assert not done["failed"], done
+    return str(dest), done["backup"]
+
+
+def test_the_last_backup_is_verified_young_and_whole(ask, taken, tmp_path):
+    dest, made = taken
+
+    def said(dest=dest, databases=("t_checklist",), **how):
+        done = ask({"name": "backup", "backup": {"dest": dest, "databases": list(databases), **how}})
+        return verdicts(done)["backup"], done["checklist"][0]["reason"]
+
+    verdict, reason = said()
+    assert verdict == "pass" and made["id"] in reason and "verified by" in reason
+    assert said(max_age="0s")[0] == "fail" and "old" in said(max_age="0s")[1]
+    assert said(databases=("t_checklist", "t_other"))[0] == "fail"
+    torn = tmp_path / "torn"
+    shutil.copytree(dest, torn)
+    victim = next(torn.glob("*/0-*/toc.dat"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    verdict, reason = said(dest=str(torn))
+    assert verdict == "fail" and "bytes instead of" in reason
+    victim.unlink()
+    assert "is missing" in said(dest=str(torn))[1]
+
+
+def test_a_backup_in_a_bucket_is_looked_at_too(ask, aws):
+    pg, dest = server(15), f"s3://t-portal/{uuid.uuid4().hex[:8]}"
+    pg.make("t_checklist", rows=20)
+    done = run_module("pg_backup", dest=dest, databases=["t_checklist"], release="v1.0.0", **pg.login, **aws)
+    assert not done["failed"], done
+    item = {"name": "backup", "backup": {"dest": dest, "databases": ["t_checklist"]}}
+    assert verdicts(ask(item, **aws)) == {"backup": "pass"}
+    s3, prefix = boto("s3", aws), dest.partition("t-portal/")[2]
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="t-portal", Prefix=prefix)["Contents"]]
+    s3.delete_object(Bucket="t-portal", Key=next(key for key in keys if not key.endswith(".json")))
+    done = ask(item, **aws)
+    assert verdicts(done) == {"backup": "fail"} and "is missing" in done["msg"]
+
+
+def test_a_rollback_needs_a_backup_that_was_made_since(ask, ledger, taken, aws, sandbox):
+    item = {"name": "rollback", "rollback": {"backups": taken[0]}}
+    asked = {"ledger": ledger.store, **aws}
+    record = {"images": {"tiny": tiny(sandbox["REGISTRY"], "1")}}
+    ledger("recorded", id=f"{stamp(3600)}-v1.0.0", release="v1.0.0", outcome="good", record=record)
+    assert verdicts(ask(item, **asked)) == {"rollback": "pass"}
+    later = f"{stamp(-60)}-v1.0.1"
+    ledger("recorded", id=later, release="v1.0.1", outcome="good", record=record)
+    done = ask(item, **asked)
+    assert verdicts(done) == {"rollback": "fail"} and "no backup is left" in done["msg"]
+    # The one that it took itself will do, whenever that was.
+    ledger("recorded", id=later, record={"backup": taken[1]["manifest"]})
+    assert verdicts(ask(item, **asked)) == {"rollback": "pass"}
+
+
+def test_nothing_is_deployed_in_a_freeze(ask):
+    def said(window):
+        return verdicts(ask({"name": "freeze", "freezes": [window]}))["freeze"]
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+    hour = datetime.timedelta(hours=1)
+    window = {"from": (now - hour).isoformat(), "until": (now + hour).isoformat(), "reason": "payday"}
+    assert said(window) == "fail"
+    assert said({**window, "until": (now - hour / 2).isoformat()}) == "pass"
+    assert said({"days": [now.strftime("%a").lower()], "reason": "payday"}) == "fail"
+    assert said({"days": [(now + 48 * hour).strftime("%a").lower()], "reason": "payday"}) == "pass"
+    assert said({"from": "soon", "until": "later"}) == "error", "a window that cannot be read freezes"
 
 
 def manifest_key(prefix, release):
