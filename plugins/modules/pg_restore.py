@@ -56,9 +56,15 @@ options:
     default: false
   jobs:
     description: How many processes restore a database at once. A backup in S3, or an encrypted one, is a stream, which
-      one process restores.
+      one process restores unless there is a O(spool).
     type: int
     default: 2
+  spool:
+    description:
+      - Folder in which a backup in S3, or an encrypted one, is put down so that several processes restore it.
+      - It needs room for a database's dump. The file is for the owner only, not encrypted, and gone afterwards; a
+        killed run's goes with the next restore.
+    type: path
   fence_timeout:
     description: Seconds in which the sessions of the live database must have ended; then the restore fails, and
       clients go on.
@@ -156,6 +162,7 @@ SPEC: Dict[str, Any] = {
     "allow": {"type": "list", "elements": "str", "choices": ["other_server", "newer_version"], "default": []},
     "force": {"type": "bool", "default": False},
     "jobs": {"type": "int", "default": 2},
+    "spool": {"type": "path"},
     "fence_timeout": {"type": "float", "default": 10},
     "older_than": {"type": "str", "default": "0"},
     "age_identity": {"type": "path"},

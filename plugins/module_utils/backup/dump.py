@@ -10,6 +10,8 @@ The filters are kept programs: zstd makes a dump smaller, age makes it unreadabl
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from ..common.errors import InputError, OpsError
@@ -59,6 +61,7 @@ class Dump(NamedTuple):
     :ivar about: the database's part of the manifest.
     :ivar files: the manifest's files.
     :ivar identity: file of the age identity that reads it.
+    :ivar spool: folder in which a stream may be put down as a file, which several processes can restore.
     """
 
     store: Store
@@ -66,6 +69,7 @@ class Dump(NamedTuple):
     about: Dict[str, Any]
     files: Dict[str, Dict[str, Any]]
     identity: Optional[str] = None
+    spool: Optional[str] = None
 
     @property
     def filters(self) -> List[str]:
@@ -102,8 +106,33 @@ class Dump(NamedTuple):
             return
         for name in self.filters:
             pipe.needed(name, self.store.verb)
-        stages = [*undoing(self.filters, self.identity), Stage(argv, env)]
-        pipe.into(self.blocks(), stages, tick, failed, enough)
+        stages = undoing(self.filters, self.identity)
+        if self.spool and jobs > 1:
+            folder = self.put_down(self.spool, stages, tick, failed)
+            try:
+                tools.work([*argv, f"--jobs={jobs}", os.path.join(folder, "dump")], env, tick, failed)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+        pipe.into(self.blocks(), [*stages, Stage(argv, env)], tick, failed, enough)
+
+    def put_down(self, spool: str, stages: List[Stage], tick: Tick, failed: Failed) -> str:
+        """Writes the stream, with its filters undone, into a private folder, and gives that."""
+        folder = os.path.join(spool, f".restore-{hashlib.sha256(self.about['name'].encode()).hexdigest()[:16]}")
+        try:
+            shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+            os.mkdir(folder, 0o700)
+        except OSError as error:
+            raise InputError("spool", f"{spool}: {error.strerror}") from error
+        try:
+            write = filter_stage(
+                ["dd", f"of={os.path.join(folder, 'dump')}", "bs=1M", "iflag=fullblock", "status=none"]
+            )
+            pipe.into(self.blocks(), [*stages, write], tick, failed)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return folder
 
     def blocks(self) -> Iterator[bytes]:
         """Its content, and after the last block an error unless it was what the manifest says."""
@@ -120,8 +149,10 @@ class Dump(NamedTuple):
             )
 
 
-def dumps(store: Store, manifest: Dict[str, Any], identity: Optional[str] = None) -> List[Dump]:
-    return [Dump(store, manifest["id"], one, manifest["files"], identity) for one in manifest["databases"]]
+def dumps(
+    store: Store, manifest: Dict[str, Any], identity: Optional[str] = None, spool: Optional[str] = None
+) -> List[Dump]:
+    return [Dump(store, manifest["id"], one, manifest["files"], identity, spool) for one in manifest["databases"]]
 
 
 def unreadable(found: Sequence[Dump]) -> Optional[InputError]:

@@ -102,7 +102,7 @@ class Restores:
             raise self.server.error(
                 f"backup {manifest['id']} does not belong here: {'; '.join(refused)}", "Nothing was touched."
             )
-        sources = [one for one in dumps(store, manifest, identity) if one.about["name"] in wanted]
+        sources = [one for one in dumps(store, manifest, identity, self.params["spool"]) if one.about["name"] in wanted]
         error = unreadable(sources)
         if error:
             raise error

@@ -126,7 +126,7 @@ def build(
 
         with server.environment() as env:
             impatient = catalog.may_set(connection, "deadlock_timeout")
-            settings = session_settings(jobs if dump.path else 1, server.cores, impatient)
+            settings = session_settings(jobs if dump.path or dump.spool else 1, server.cores, impatient)
             env["PGOPTIONS"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
             dump.feed(argv, env, tick, failed, jobs)
         with ThreadPoolExecutor(1) as pool, server.session(name) as inside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.modules import run_module
+from tests.integration.backup.test_faults import below
+from tests.modules import finish_module, run_module, start_module
 from tests.postgres import server
 
 # It stands in the data, so it must stand in no file of the backup.
@@ -94,3 +96,45 @@ def test_one_stream_in_a_folder_is_compressed_by_pipe(pg, tmp_path):
     made = backup(pg, tmp_path, format="custom", verify="restore")
     assert not made["failed"], made
     assert (Path(made["backup"]["manifest"]).parent / "0-t_age.dump.zst").is_file()
+
+
+def test_a_stream_is_put_down_for_several_processes_and_gone_afterwards(both, key, tmp_path):
+    identity, recipient = key
+    drop(both)
+    both.make("t_age", rows=200)
+    login = both.login
+    made = run_module("pg_backup", dest=str(tmp_path / "b"), databases=["t_age"], age_recipients=[recipient], **login)
+    both.run("DELETE FROM parts", "t_age")
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / "theirs").write_text("not ours")
+    given = {"manifest": made["backup"]["manifest"], "age_identity": identity, "spool": str(spool), **login}
+    process = start_module("pg_restore", **given)
+    seen = set()
+    while process.poll() is None:
+        for pid in below(process.pid):
+            with contextlib.suppress(OSError):
+                seen.add(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
+    result = finish_module(process)
+    assert not result["failed"], result
+    assert any(b"--jobs=2 " + str(spool).encode() in one for one in seen), seen
+    assert both.run("SELECT count(*) FROM parts", "t_age") == [(200,)]
+    assert [file.name for file in spool.iterdir()] == ["theirs"]
+
+    missing = run_module("pg_restore", force=True, **{**given, "spool": str(tmp_path / "nowhere")})
+    assert missing["failed"] and "option 'spool'" in missing["msg"], missing
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(spool)], check=True)
+    try:
+        full = run_module("pg_restore", force=True, **given)
+        assert full["failed"] and "No space left" in full["msg"] and not list(spool.iterdir()), full
+    finally:
+        subprocess.run(["umount", str(spool)], check=True)
+    assert not [name for name in both.databases() if "_side_" in name]
+    drop(both)
+
+
+def drop(pg):
+    for name in pg.databases():
+        if name.startswith("t_age"):
+            pg.run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            pg.run(f'DROP DATABASE "{name}" WITH (FORCE)')
