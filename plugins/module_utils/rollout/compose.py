@@ -79,20 +79,25 @@ class Compose(Driver):
         self.refused: Dict[str, Cause] = {}
         self.steps: List[Step] = []
         self.pulled = False
+        self.ids: Dict[str, str] = {}  # of the images that were pulled
         self.seen = -1
 
     # Looking.
 
     def _read(self) -> None:
-        if not self.project.services:
-            self.project.read()
-            self.base = {name: dict(one) for name, one in self.project.services.items()}
-            # Without the override, to know what comes back when an entry is taken out of it.
-            if self.project.content()["services"]:
-                plain = Project.__new__(Project)
-                plain.__dict__.update(self.project.__dict__, override="", services={})
-                plain.read()
-                self.base = plain.services
+        if self.project.services:
+            return
+        reads = [self.project.read]
+        plain = self.project
+        if self.project.content()["services"]:
+            # Without the override too, to know what comes back when an entry is taken out of it.
+            plain = Project.__new__(Project)
+            plain.__dict__.update(self.project.__dict__, override="", services={})
+            reads.append(plain.read)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for read in [pool.submit(one) for one in reads]:
+                read.result()
+        self.base = {name: dict(one) for name, one in plain.services.items()}
 
     def completed(self, services: List[Service]) -> List[Service]:
         """The services with the ``depends_on`` of the Compose file, where the caller names none."""
@@ -205,16 +210,19 @@ class Compose(Driver):
             if reason and self.shots[workload] is not True and self.counts[workload]:
                 text = f"its old container ends before the new one starts, for {reason}"
                 problems.append(Problem(step.name, "gap", text, fatal=False))
+        pulled = [step for step in self.steps if step.target is None and step.action == ROLL]
+        images = sorted({step.images[self.workloads[step.name]] for step in pulled})
         with ThreadPoolExecutor(max_workers=4) as pool:
-            for step, said in zip(self.steps, pool.map(self._missing, self.steps)):
-                if said:
-                    problems.append(Problem(step.name, "image_not_found", said))
+            missing = dict(zip(images, pool.map(self._missing, images)))
+        for step in pulled:
+            said = missing[step.images[self.workloads[step.name]]]
+            if said:
+                problems.append(Problem(step.name, "image_not_found", said))
         return problems
 
-    def _missing(self, step: Step) -> str:
-        """Says so when neither this host nor the registry has the step's image; silent when that cannot be told."""
-        image = step.images[self.workloads[step.name]]
-        if step.target is not None or step.action != ROLL or self.project.image_id(image):
+    def _missing(self, image: str) -> str:
+        """Says so when neither this host nor the registry has an image; silent when that cannot be told."""
+        if self.project.image_id(image):
             return ""
         parsed = parse(image)
         host, path = split(parsed.repository)
@@ -239,7 +247,7 @@ class Compose(Driver):
         if step.target is not None:
             return self._go(workload, {**step.target, "replicas": self.counts[workload]}, unfinished=step.back)
         image = step.images[workload]
-        image_id = self.project.image_id(image)
+        image_id = self.ids.get(image) or self.project.image_id(image)
         key = json.dumps([image, image_id, step.restart_token])
         generation = hashlib.sha256(key.encode()).hexdigest()[:16]
         labels = {GENERATION: generation}
@@ -299,12 +307,15 @@ class Compose(Driver):
         entry = wanted.get("entry")
         if entry is None and image != self._image(self.base[workload], workload):
             entry = {"image": image}
-        if not known or not wanted["replicas"] or self.project.image_id(image) == known:
+        if not known or not wanted["replicas"]:
+            return entry
+        if self.ids.get(image) == known or self.project.image_id(image) == known:
             return entry
         if self.project.image_id(known):
             if "@" in image:
                 return {**(entry or {}), "image": known}
             self.project.docker("tag", known, image)
+            self.ids.pop(image, None)
             return entry
         pulled = self.project.docker("pull", "--quiet", image, timeout=PULLING)
         if pulled.rc or self.project.image_id(image) != known:
@@ -328,11 +339,14 @@ class Compose(Driver):
             self.refused[one.name] = own or Cause(cause.code, text)
 
     def _pull_one(self, image: str) -> Optional[Cause]:
-        if "@" in image and self.project.image_id(image):
-            return None
+        if "@" in image:
+            self.ids[image] = self.project.image_id(image)
+            if self.ids[image]:
+                return None
         ended = self.project.docker("pull", "--quiet", image, timeout=PULLING)
+        self.ids[image] = self.project.image_id(image)
         # A registry that is away does no harm when the image is here already.
-        if ended.rc == 0 or self.project.image_id(image):
+        if ended.rc == 0 or self.ids[image]:
             return None
         cause = pure.refusal(ended.stderr)
         return Cause(cause.code, f"image {image} cannot be pulled: {cause.text}")

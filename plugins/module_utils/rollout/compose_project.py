@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Set
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
@@ -72,6 +73,9 @@ class Project:
         self.lock = threading.RLock()
         self.networks = threading.Lock()
         self.networks_stand = False
+        self.networks_there: Set[str] = set()
+        self.leaving: Set[str] = set()  # ids of containers that are being stopped
+        self.last: Dict[str, Container] = {}
         self.services: Dict[str, Json] = {}
         self.name = name or ""
         self.absences = 0  # how often a command found no engine
@@ -141,6 +145,7 @@ class Project:
 
     def read(self) -> None:
         """Reads services and name as Compose understands them, override included."""
+        self.networks_there = set(self.docker("network", "ls", "--format", "{{.Name}}").stdout.split())
         argv = self.argv("config", "--format", "json")
         # Services of other profiles may be named all the same.
         at = argv.index("config")
@@ -154,6 +159,7 @@ class Project:
             raise self._cannot_read(tail(ended.stderr, 5) or f"docker compose ended with {ended.rc}")
         found = json.loads(ended.stdout)
         self.services, self.name = found.get("services") or {}, found["name"]
+        self.networks_stand = {one["name"] for one in (found.get("networks") or {}).values()} <= self.networks_there
 
     def content(self) -> Json:
         """The override: what Compose reads of it, and under ``x-rollout`` what is remembered of each service."""
@@ -200,9 +206,23 @@ class Project:
         ids = listed.stdout.split()
         if not ids:
             return []
+        # The engine tells nothing of one that it is stopping until it has stopped; what was seen last holds that long.
+        going = [self.last[one] for one in ids if one in self.leaving and one in self.last]
+        known = {one.id for one in going}
         # One may go between the two commands: what is left is printed all the same.
-        inspected = self.docker("container", "inspect", *ids, timeout=60)
-        return [container(one) for one in json.loads(inspected.stdout or "[]")]
+        asked = [one for one in ids if one not in known]
+        inspected = self.docker("container", "inspect", *asked, timeout=60).stdout if asked else ""
+        found = [*(container(one) for one in json.loads(inspected or "[]")), *going]
+        self.last = {one.id: one for one in found}
+        return found
+
+    def stop(self, ids: List[str], timeout: float) -> Finished:
+        """Stops containers, each by its own signal and with its own stop_grace_period."""
+        self.leaving.update(ids)
+        try:
+            return self.docker("stop", *ids, timeout=timeout)
+        finally:
+            self.leaving.difference_update(ids)
 
     def image_id(self, image: str) -> str:
         """The id that this engine knows an image under; empty when it has none."""
@@ -212,13 +232,13 @@ class Project:
     def up(self, service: str, scale: int, *words: str) -> Finished:
         """``docker compose up`` of one service and nothing else."""
         argv = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", *words, "--scale", f"{service}={scale}"]
-        if self.networks_stand:
-            return self.compose(*argv, service)
         # Two that make the same network at once make it twice.
         with self.networks:
-            ended = self.compose(*argv, service)
-            self.networks_stand = self.networks_stand or ended.rc == 0
-        return ended
+            if not self.networks_stand:
+                ended = self.compose(*argv, service)
+                self.networks_stand = ended.rc == 0
+                return ended
+        return self.compose(*argv, service)
 
     def logs(self, one: Container, lines: int = 20) -> str:
         ended = self.docker("logs", "--tail", str(lines), one.id, timeout=30)
@@ -229,6 +249,7 @@ class Board:
     """The project's containers, kept fresh by Docker's events; whoever waits on it is woken by each change."""
 
     INTERVAL = 1.0
+    PAUSE = 0.2  # a container that starts is a handful of events
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -238,6 +259,8 @@ class Board:
         self.error = ""
         self.steady_since: Dict[str, Any] = {}
         self.refreshing = threading.Lock()
+        self.looks = 0
+        self.codes: Dict[str, int] = {}  # what containers ended with the last time, also of those that run again
         self.woken = threading.Event()
         self.ended = threading.Event()
         self.touched: Set[str] = set()
@@ -254,9 +277,17 @@ class Board:
             self.threads.append(thread)
 
     def refresh(self) -> List[Container]:
-        """Looks now."""
+        """Looks now; whoever waited while another began to look takes what that one saw."""
+        looks = self.looks
         with self.refreshing:
-            found = self.project.containers()
+            if self.looks > looks:
+                return self.containers
+            self.looks += 1
+            try:
+                found = self.project.containers()
+            except BaseException:
+                self.looks -= 1  # nobody has seen anything
+                raise
             now = time.monotonic()
             running = {one.id: one.started for one in found if one.status == "running"}
             with self.changed:
@@ -265,10 +296,14 @@ class Board:
                     key: kept[key] if key in kept and kept[key][0] == began else (began, now)
                     for key, began in running.items()
                 }
+                found = [
+                    replace(one, exit_code=self.codes.get(one.id, 0)) if one.status == "running" else one
+                    for one in found
+                ]
                 self.containers, self.error = found, ""
                 self.version += 1
                 self.changed.notify_all()
-        return found
+            return found
 
     def steady(self, seconds: float) -> Mapping[str, bool]:
         """Which containers have run for so long without being started again."""
@@ -289,6 +324,7 @@ class Board:
                 return
             try:
                 self.refresh()
+                self.ended.wait(self.PAUSE)
             except Exception as error:
                 with self.changed:
                     self.error = str(error)
@@ -297,7 +333,8 @@ class Board:
                 self.ended.wait(1)
 
     def _listen(self) -> None:
-        argv = ["docker", "events", "--format", "{{.Action}}", "--filter", "type=container"]
+        told = '{{.Action}}\t{{.Actor.ID}}\t{{index .Actor.Attributes "exitCode"}}'
+        argv = ["docker", "events", "--format", told, "--filter", "type=container"]
         argv += ["--filter", f"label=com.docker.compose.project={self.project.name}"]
         while not self.ended.is_set():
             self.events = subprocess.Popen(
@@ -312,6 +349,10 @@ class Board:
             if self.ended.is_set():
                 kill(self.events)
             for line in self.events.stdout or ():
+                action, _tab, rest = line.strip().partition("\t")
+                one, _tab, code = rest.partition("\t")
+                if action == "die" and code.isdigit():
+                    self.codes[one] = int(code)
                 # Healthchecks that run each second are no news; their outcome is.
                 if not line.startswith("exec_"):
                     self.woken.set()

@@ -11,7 +11,7 @@ import time
 from typing import List, Optional, Sequence
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
-from ansible_collections.eazepay.ops.plugins.module_utils.common.process import tail
+from ansible_collections.eazepay.ops.plugins.module_utils.common.process import Finished, tail
 
 from .compose_project import Board, Project
 from .compose_verdict import KEPT_UP, SOAK, Container, Target, judge, pick
@@ -104,7 +104,7 @@ class Replacement(threading.Thread):
         began = time.monotonic()
         old = [one for one in found if not self.target.matches(one)]
         if any(one.alive for one in old):
-            self._checked("stop", *(one.id for one in old if one.alive))
+            self._halt([one.id for one in old if one.alive])
         if self.asked_to_stop.is_set():
             raise Stopped
         self._up(self.target.replicas)
@@ -141,15 +141,19 @@ class Replacement(threading.Thread):
     def _end(self, containers: Sequence[Container]) -> None:
         alive = [one.id for one in containers if one.alive]
         if alive:
-            # Each by its own signal, and with its own stop_grace_period.
-            self._checked("stop", *alive)
+            self._halt(alive)
         self._remove(containers)
 
     def _remove(self, containers: Sequence[Container]) -> None:
         if containers:
             self._checked("rm", "--force", *(one.id for one in containers))
 
+    def _halt(self, ids: List[str]) -> None:
+        self._judged(self.project.stop(ids, STOPPING), "stop")
+
     def _checked(self, *words: str) -> None:
-        ended = self.project.docker(*words, timeout=STOPPING)
+        self._judged(self.project.docker(*words, timeout=STOPPING), words[0])
+
+    def _judged(self, ended: Finished, verb: str) -> None:
         if ended.rc and "No such container" not in ended.stderr and "already in progress" not in ended.stderr:
-            raise OpsError(words[0], f"containers of {self.service}", tail(ended.stderr, 3))
+            raise OpsError(verb, f"containers of {self.service}", tail(ended.stderr, 3))

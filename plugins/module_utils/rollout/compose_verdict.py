@@ -158,7 +158,8 @@ def fault(one: Container, target: Target, steady: bool) -> Tuple[str, Optional[C
     if one.status == "created":
         return PROGRESSING, Cause("start_error", one.error) if one.error else None
     if one.status == "restarting" or (one.restarts and one.health != "healthy" and not steady):
-        ended = f"container ended with code {one.exit_code}" if one.status == "restarting" else "container ended"
+        told = one.status == "restarting" or one.exit_code
+        ended = f"container ended with code {one.exit_code}" if told else "container ended"
         return FAILING, Cause("crash_loop", f"{ended}, started again {one.restarts} times")
     if one.status == "paused":
         return FAILING, Cause("paused", "container is paused")
