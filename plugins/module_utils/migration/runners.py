@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
-from ..common.errors import InputError
+from ..common.errors import InputError, OpsError
 from ..common.process import Finished, run
 from ..rollout.compose_project import Project
 
@@ -40,7 +40,12 @@ class Here:
     @contextlib.contextmanager
     def marked(self, how: int) -> Iterator[int]:
         """The open file by which a command is known to be at work on the database, locked."""
-        handle = os.open(self.mark, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            handle = os.open(self.mark, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OpsError(
+                "lock", self.mark, error.strerror or str(error), "See whose it is. Nothing was run."
+            ) from error
         try:
             fcntl.flock(handle, how)
             yield handle

@@ -84,6 +84,26 @@ def test_backs_up_everything_restores_it_on_trial_and_uses_it_again(both, tmp_pa
     assert len(whole(dest)) == 2
 
 
+def test_passwords_of_roles_are_kept_only_when_that_is_asked_for(pg, tmp_path):
+    pg.make("t_globals", rows=1)
+    for wanted, there in (("with_passwords", True), ("without_passwords", False), ("none", None)):
+        made = backup(pg, tmp_path, databases=["t_globals"], max_age="0", globals=wanted)
+        file = Path(made["backup"]["manifest"]).parent / "globals.sql"
+        assert file.exists() == (there is not None)
+        assert there is None or ("SCRAM-SHA-256" in file.read_text()) == there
+
+
+def test_too_little_room_is_found_before_the_dump_begins(pg, tmp_path):
+    pg.make("t_room", rows=2000)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path)], check=True)
+    try:
+        result = backup(pg, tmp_path, databases=["t_room"])
+        assert result["failed"] and "MiB are free and about" in result["msg"], result
+        assert "No earlier backup was touched" in result["msg"] and not leftovers(tmp_path)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
 def test_each_release_and_each_age_has_its_own_backup(pg, tmp_path):
     pg.make("t_age", rows=5)
     ids = [

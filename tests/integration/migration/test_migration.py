@@ -268,5 +268,8 @@ def test_any_command_and_a_tool_that_lies(pg, tmp_path):
     assert result["services"][0]["applied"] == ["one"], result
     reverted = migrate(pg, service, state="reverted", point={"c": []})
     assert reverted["services"][0]["reverted"] == ["one"], reverted
+    said = json.dumps({"migrations": [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]})
+    as_json = {**service, "pattern": '"name": "([^"]+)"', "commands": {**service["commands"], "show": ["echo", said]}}
+    assert migrate(pg, as_json, state="shown")["services"][0]["pending"] == ["one", "two"]
     missing = migrate(pg, {**service, "commands": {**service["commands"], "show": ["no-such-program"]}})
     assert missing["failed"] and "'no-such-program'" in missing["msg"]
