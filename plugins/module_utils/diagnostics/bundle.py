@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,7 +15,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping
 
-from ..common.errors import OpsError
+from ..common.errors import InputError, OpsError
 from ..common.redact import Redactor
 from . import gather, index
 from .rules import findings, likely, nearest
@@ -54,6 +55,7 @@ def write(dest: str, files: Mapping[str, str]) -> None:
 def run(params: Mapping[str, Any], check: bool = False) -> Dict[str, Any]:
     """One call of ``diagnostics``."""
     dest = params["dest"]
+    rollout, failure = handed_on(params.get("rollout") or []), (params.get("failure") or "").strip()
     if os.path.exists(dest):
         return {"changed": False, "dest": dest, "findings": [], "files": [], "services": [], "msg": f"{dest} exists"}
     redact = Redactor([params["login_password"]] if params.get("login_password") else []).text
@@ -73,7 +75,6 @@ def run(params: Mapping[str, Any], check: bool = False) -> Dict[str, Any]:
             files["hosts.txt"] = gather.told(facts["hosts"])
     if params.get("ledger"):
         files["ledger.txt"] = gather.ledger(params)
-    rollout, failure = params.get("rollout") or [], (params.get("failure") or "").strip()
     facts["rollout"] = rollout
     files.update(at_failure(rollout))
     for one in services:
@@ -102,12 +103,26 @@ def run(params: Mapping[str, Any], check: bool = False) -> Dict[str, Any]:
     }
 
 
+def handed_on(rollout: List[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
+    """What a rollout returned; its workloads become names of folders.
+
+    :raises InputError: it is something else.
+    """
+    for one in rollout:
+        workload = str(one.get("workload") or one.get("name") or "")
+        if not one.get("name") or not re.fullmatch(r"\w[\w.-]*", workload):
+            raise InputError(
+                "rollout", "a service of it has no name", "Give the `services` that service_rollout returned."
+            )
+    return rollout
+
+
 def at_failure(rollout: List[Mapping[str, Any]]) -> Dict[str, str]:
     """What a rollout kept of the release that failed: it is gone when the rollout has put back."""
     files = {}
     for one in rollout:
         folder = f"{index.AT_FAILURE}/{one.get('workload') or one['name']}"
-        logs = [f"{log.get('container')}\n{log.get('text') or ''}".rstrip() for log in one.get("logs") or ()]
+        logs = [f"{log.get('container') or ''}\n{log.get('text') or ''}".strip() for log in one.get("logs") or ()]
         events = nearest(one.get("events") or (), (one.get("cause") or {}).get("text") or "")
         files[f"{folder}/logs.txt"] = "\n\n".join(logs)
         files[f"{folder}/events.txt"] = "\n".join(events)

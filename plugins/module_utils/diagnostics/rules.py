@@ -167,7 +167,9 @@ def _service(service: Mapping[str, Any]) -> List[Finding]:
         found.append(Finding(40, name, f"it is {service.get('outcome')}", "Read its logs and events."))
     for log in service.get("logs") or ():
         for pattern, sure, text, remedy in LOGS:
-            line = next((line for line in reversed(log["text"].splitlines()) if pattern.search(line)), None)
+            line = next(
+                (line for line in reversed(str(log.get("text") or "").splitlines()) if pattern.search(line)), None
+            )
             if line:
                 # An old line of a service that is well again explains less.
                 found.append(Finding(sure - (60 if healthy else 0), name, f"{text}: {message(line)[:200]}", remedy))

@@ -162,6 +162,13 @@ def test_a_rollout_that_was_put_back_is_still_explained(module, sandbox, project
     assert "at_failure/wallet/logs.txt" in first
 
 
+@pytest.mark.parametrize("one", [{}, {"name": "wallet", "workload": "../../wallet"}, {"workload": "wallet"}])
+def test_what_no_rollout_returned_is_refused(module, tmp_path, one):
+    result = module("diagnostics", dest=str(tmp_path / "bundle"), services=[{"name": "wallet"}], rollout=[one])
+    assert result["failed"] and "option 'rollout'" in result["msg"] and "Traceback" not in str(result), result
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_cluster_that_does_not_answer_is_the_finding(module, tmp_path):
     config = tmp_path / "kubeconfig"
     config.write_text(
