@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -111,13 +112,20 @@ class Site:
 
     def observe(self) -> State:
         """What is in the bucket. Reads again only what was written since it was last seen."""
-        current = self.bucket.read_json(CURRENT)
-        pending = self.bucket.read_json(PENDING)
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            asked: List[Any] = [
+                pool.submit(self.bucket.read_json, CURRENT),
+                pool.submit(self.bucket.read_json, PENDING),
+                pool.submit(lambda: list(self.bucket.listing())),
+                pool.submit(lambda: {listed.key for listed in self.bucket.listing(OWN)}),
+            ]
+            current, pending, listing, own = (one.result() for one in asked)
+        kept = own if current or pending else set()
         known = (current or {}).get("objects", {})
         present: Dict[str, Object] = {}
         unclear: List[str] = []
         marks: Dict[str, List[str]] = {}
-        for listed in self.bucket.listing():
+        for listed in listing:
             if current is None:
                 marks[listed.key] = [listed.etag, listed.modified]
             seen = known.get(listed.key)
@@ -135,7 +143,6 @@ class Site:
             self.progress.heartbeat(f"{self.bucket}: looked at {len(present)} objects")
 
         parallel(look, unclear, self.options.concurrency)
-        kept = {listed.key for listed in self.bucket.listing(OWN)} if current or pending else set()
         history = list((current or {}).get("history", []))
         if current is None and present:
             history = ["found"]
@@ -264,17 +271,21 @@ class Site:
         files: Dict[str, File],
     ) -> None:
         """Writes what is served now, then lets go of what no kept release needs."""
-        listed = list(self.bucket.listing())
+        stamped = {**document, "published": f"{self.clock():%Y-%m-%dT%H:%M:%SZ}"}
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            written = pool.submit(self.bucket.write_json, manifest(release), stamped)
+            listed = list(self.bucket.listing())
+            written.result()
         objects = {}
         for one in listed:
             seen = seen_as(one, files, state)
             if seen:
                 objects[one.key] = [seen.sha256, seen.size, one.etag, one.modified, *seen.headers]
-        stamped = {**document, "published": f"{self.clock():%Y-%m-%dT%H:%M:%SZ}"}
-        self.bucket.write_json(manifest(release), stamped)
         self.bucket.write_json(CURRENT, {"release": release, "history": kept, "objects": objects})
-        needed: Set[str] = set()
-        for name in kept:
+        needed: Set[str] = {file.sha256 for file in files.values()}
+        for name in kept if state.blobs else ():
+            if name == release:
+                continue
             kept_files = (self.bucket.read_json(manifest(name)) or {"files": {}})["files"]
             needed.update(file["sha256"] for file in kept_files.values())
         gone = [blob(sha) for sha in state.blobs - needed]
