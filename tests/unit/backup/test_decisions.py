@@ -184,7 +184,7 @@ def test_files_that_differ():
 def test_parts_are_few_enough_for_s3_and_small_enough_for_memory(expected):
     part = part_size(expected)
     assert part * 10_000 >= expected * 2 and part >= 5 << 20
-    assert expected > 40 << 30 or part == 8 << 20
+    assert expected > (8 << 20) * 5_000 or part == 8 << 20
 
 
 @pytest.mark.parametrize(
