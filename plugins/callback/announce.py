@@ -17,6 +17,8 @@ description:
   - Tasks with C(no_log) are not named. It never fails a run; what did not arrive is a warning.
 author:
   - The eazepay.ops authors (@eazepay)
+extends_documentation_fragment:
+  - eazepay.ops.run
 requirements:
   - to be named in C(callbacks_enabled)
 options:
@@ -42,12 +44,6 @@ options:
     default: run_places
     ini:
       - {section: callback_announce, key: place_fact}
-  step_fact:
-    description: The fact that says which step a run is in.
-    type: str
-    default: run_step
-    ini:
-      - {section: callback_announce, key: step_fact}
 """
 
 import contextlib

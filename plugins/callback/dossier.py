@@ -19,6 +19,8 @@ description:
   - It never fails a run.
 author:
   - The eazepay.ops authors (@eazepay)
+extends_documentation_fragment:
+  - eazepay.ops.run
 requirements:
   - to be named in C(callbacks_enabled)
 options:
@@ -38,12 +40,6 @@ options:
       - {section: callback_dossier, key: dossier_keep}
     env:
       - {name: ANSIBLE_DOSSIER_KEEP}
-  step_fact:
-    description: The fact that says which step a run is in. Whoever sets it sees steps in the page.
-    type: str
-    default: run_step
-    ini:
-      - {section: callback_dossier, key: step_fact}
   steps_fact:
     description:
       - The fact that lists the steps that ended, each with C(name) and C(seconds). Whoever sets it at a step's end sees
