@@ -118,7 +118,8 @@ class Ledger:
             f"{holder['owner']}{' on ' + where if where else ''} holds it since {text_of(holder['since'])}{purpose}, "
             f"was last heard of at {text_of(holder['heartbeat'])}, "
             f"and keeps it until {text_of(holder['expires'])} at most",
-            "Wait for it. If that run is certainly dead, take the lock with force and a reason.",
+            "Wait for it. If that run is certainly dead, take the lock with force and a reason "
+            '(playbooks: -e force_lock="<reason>").',
             lock=self.shown(holder),
         )
 
@@ -131,7 +132,7 @@ class Ledger:
     def record(self, id: str, body: Dict[str, Any], owner: Optional[str] = None, check: bool = False) -> Dict[str, Any]:
         """Merges ``body`` into the record ``id``.
 
-        :param owner: if given, who must hold the lock.
+        :param owner: if given, who must hold the lock; it is renewed for as long as it was taken for.
         """
         if not judge.ID.match(id):
             raise InputError("id", f"{id!r} is not like 20261126T113000Z-v1.1.0")
@@ -139,6 +140,8 @@ class Ledger:
             raise InputError("outcome", f"it is one of {', '.join(judge.OUTCOMES)}")
         if owner:
             self.demand(owner)
+            if not check:
+                self.renew(owner)
         name = f"records/{id}"
         for attempt in range(ATTEMPTS):
             stored = self.store.read(name)
@@ -204,6 +207,16 @@ class Ledger:
                 f"the lock is held by {holder}",
                 "Another run took it over. Stop this one, and look at status.",
             )
+
+    def renew(self, owner: str) -> None:
+        """The heartbeat of who records anyhow."""
+
+        def decide(lock: Optional[Dict[str, Any]]) -> lease.Decision:
+            if not lock or lease.state(lock, owner, self.clock()) != lease.MINE:
+                return lease.Decision(False, None, lease.HELD, dict(lock or {}))
+            return lease.take(lock, owner, "", lock["expires"] - lock["heartbeat"], self.clock(), {})
+
+        self.swap(decide, "", False)
 
     def decoded(self, name: str, stored: Stored) -> Dict[str, Any]:
         try:

@@ -78,6 +78,16 @@ def test_a_lock_is_taken_over_when_it_expired_or_by_force(ledger):
     assert lost["failed"] and "held by run-3" in lost["msg"]
 
 
+def test_who_records_keeps_the_lock(ledger):
+    until = ledger("locked", owner="run-1", ttl=600)["lock"]["expires"]
+    time.sleep(0.01)
+    ledger("recorded", id="20261126T113000Z-v1", release="v1", owner="run-1", check=True)
+    assert ledger()["lock"]["expires"] == until
+    ledger("recorded", id="20261126T113000Z-v1", release="v1", owner="run-1")
+    held = ledger()["lock"]
+    assert held["expires"] > until and held["owner"] == "run-1" and held["generation"] == 1
+
+
 def test_records_are_merged_and_the_last_good_release_is_known(ledger):
     for day, release, outcome in ((1, "v1", "good"), (2, "v2", "good"), (3, "v3", "failed")):
         id = f"2026110{day}T000000Z-{release}"

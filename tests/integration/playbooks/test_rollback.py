@@ -32,11 +32,18 @@ def test_the_plan_then_the_rollback_then_its_undoing(company):
     assert "planned, nothing was touched" in planned and "-> v1.0.0" in planned
     assert company.versions() == {"v2"} and not company.slack() and len(company.ledger.query(9)["records"]) == 2
 
-    done = company.play("rollback.yml")
+    # Another run has it: who, for what, and what to type when that one is gone.
+    company.ledger.lock("run-7", "deploy v1.2.0, started by ann", 600)
+    refused = company.play("rollback.yml", ok=False)
+    assert "run-7" in refused and "'deploy v1.2.0, started by ann'" in refused and "-e force_lock=" in refused
+    assert company.versions() == {"v2"}
+
+    done = company.play("rollback.yml", "-e", "force_lock='its machine burnt'", awx_job_id=41, awx_user_name="ann")
     assert "Back at v1.0.0, from v1.1.0." in done and "-e to_release=v1.1.0" in done
     assert company.versions() == {"v1"}
     record = company.ledger.query(1)["records"][0]
     assert (record["release"], record["outcome"], record["rolled_back_from"]) == ("v1.0.0", "good", "v1.1.0")
+    assert record["by"]["user"] == "ann" and record["by"]["job"] == "41" and record["by"]["host"]
     assert not company.ledger.query(1)["lock"]
 
     # One thread: begun, done, and its first message says how it ended.
