@@ -185,8 +185,11 @@ def head(found: Json) -> str:
             lines.append(f'<p class="bad"><b>Not put back: {esc(", ".join(failure["not_put_back"]))}.</b></p>')
         back = ", ".join(failure["put_back"])
         lines.append(f"<p>Put back and proved healthy: {esc(back or 'nothing had to be')}.</p>")
-        if failure["next"]:
-            lines.append(f"<p>Next: <code>{esc(failure['next'])}</code></p>")
+        # A release that was put back on Compose has nothing left to look at but its diagnosis.
+        dest = found["diagnostics"].get("dest") or ""
+        further = failure["next"] or (f"less {dest}/index.txt" if dest and not dest.endswith(".zip") else "")
+        if further:
+            lines.append(f"<p>Next: <code>{esc(further)}</code></p>")
     else:
         lines.append(f"<p>{esc(counts(found))}</p>")
     return "".join([*lines, "</header>"])

@@ -114,6 +114,14 @@ def test_a_failure_is_told_within_one_screen():
     assert "LEDGER_URL" in page[page.index("<h2>Why") :]
 
 
+def test_a_failure_that_says_nothing_further_leads_to_its_diagnosis():
+    diagnosis = make("diagnostics", {"dest": "/var/d/run-1", "likely_cause": ""}, at=21)
+    assert "Next: look" in first_screen(render.page(model.document(run(failed=True), [*FAILED, diagnosis])))
+    quiet = {**FAILED[2], "result": {**FAILED[2]["result"], "msg": "Failed to roll out release v2: web: it ended"}}
+    screen = first_screen(render.page(model.document(run(failed=True), [quiet, diagnosis])))
+    assert "Next: less /var/d/run-1/index.txt" in screen
+
+
 def test_what_could_not_be_put_back_is_said_in_so_many_words():
     stuck = service("web", "rollback_failed", "it crashes", back="the old image is gone")
     events = [
