@@ -154,6 +154,7 @@ class Backups:
             tools.find("pg_restore", facts["major"], self.params["bin_dir"], self.verb)
             if self.check:
                 return {"changed": True, "backup": None, "reused": False, "diff": self.diff("", f"a backup of {names}")}
+            self.unmigrated(names)
             manifest = self.take(names, facts, dump)
             if self.stream:
                 # A folder's files were read to make their checksums; a stream never was.
@@ -170,6 +171,25 @@ class Backups:
             if any((self.params["keep"] or {}).values()):
                 result["pruned"] = self.prune(backups)["pruned"]
             return result
+
+    def unmigrated(self, names: List[str]) -> None:
+        """Sees to it that nobody migrates, as a tool does whose module was killed: it kept no lock.
+
+        :raises OpsError: somebody does.
+        """
+        deadline = time.monotonic() + catalog.GONE
+        for name in names:
+            with self.server.session(name) as inside:
+                while True:
+                    at_work = catalog.migrating(inside)
+                    if not at_work:
+                        break
+                    if time.monotonic() >= deadline:
+                        raise self.server.error(
+                            f"a migration of database {name!r} is under way: {at_work}",
+                            "Wait until it is done. No earlier backup was touched.",
+                        )
+                    time.sleep(0.2)
 
     def reuse(self, found: Backup, connection: Any) -> Optional[Dict[str, Any]]:
         """The result when an earlier backup serves, checked once more; None when it turns out damaged."""

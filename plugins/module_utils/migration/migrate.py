@@ -17,7 +17,7 @@ from ..common.process import Finished
 from ..common.progress import Progress
 from ..common.redact import Redactor
 from ..postgres import catalog
-from ..postgres.server import Server, database_error, rows, said
+from ..postgres.server import Server, database_error, said
 from ..restore.copies import copies
 from . import plan
 from .rehearsal import rehearsal, sealed
@@ -30,15 +30,6 @@ VERBS = {
     "decided": "find the way back for",
     "rehearsed": "rehearse the migrations of",
 }
-
-# By this name the server shows the sessions of migration tools.
-APPLICATION = "eazepay.ops migration"
-SESSIONS = (
-    "SELECT pid, backend_start::timestamp(0)::text FROM pg_catalog.pg_stat_activity "
-    "WHERE datname = pg_catalog.current_database() AND application_name = %s ORDER BY backend_start"
-)
-# Seconds that the session of a command which has just ended may take to go.
-GONE = 5.0
 
 
 class Service:
@@ -79,7 +70,7 @@ class Service:
         server = self.server
         # Whoever waits for a lock makes everybody behind wait, too.
         options = f"-c lock_timeout={int(server.lock_wait * 1000)}"
-        env = {"PGDATABASE": self.database, "PGOPTIONS": options, "PGAPPNAME": APPLICATION}
+        env = {"PGDATABASE": self.database, "PGOPTIONS": options, "PGAPPNAME": catalog.MIGRATION}
         login = self.given["pass_login"]
         if login or (login is None and self.given["runner"] == "local"):
             # Node's driver takes libpq's default, to use TLS where it can, for an order to use it.
@@ -175,12 +166,11 @@ class Service:
 
         :raises OpsError: one does.
         """
-        deadline = time.monotonic() + GONE
+        deadline = time.monotonic() + catalog.GONE
         with self.server.session(self.database) as connection:
             while True:
-                found = rows(connection, SESSIONS, APPLICATION)
                 # A command that has only begun has no session yet.
-                at_work = "process {} of the server, since {}".format(*found[0]) if found else self.runner.busy()
+                at_work = catalog.migrating(connection) or self.runner.busy()
                 if not at_work:
                     return
                 if time.monotonic() >= deadline:

@@ -41,6 +41,12 @@ MIGRATION_TABLES: Tuple[Tuple[str, str, str], ...] = (
 )
 
 
+# By this name the server shows the sessions of migration tools.
+MIGRATION = "eazepay.ops migration"
+# Seconds that the session of a command which has just ended may take to go.
+GONE = 5.0
+
+
 def databases(connection: Any) -> List[str]:
     """The databases that hold anything of a user's."""
     found = rows(
@@ -240,6 +246,17 @@ def migrations(connection: Any) -> Dict[str, List[str]]:
         if names is not None:
             found[table] = names
     return found
+
+
+def migrating(connection: Any) -> str:
+    """The session of a migration tool in this database, in words; empty when there is none."""
+    found = rows(
+        connection,
+        "SELECT pid, backend_start::timestamp(0)::text FROM pg_catalog.pg_stat_activity "
+        "WHERE datname = pg_catalog.current_database() AND application_name = %s ORDER BY backend_start",
+        MIGRATION,
+    )
+    return "process {} of the server, since {}".format(*found[0]) if found else ""
 
 
 def terminate(connection: Any, name: str) -> int:

@@ -284,6 +284,18 @@ def test_a_database_in_other_hands_is_refused(pg, tmp_path):
     assert not backup(pg, tmp_path, databases=["t_held"])["failed"]
 
 
+def test_a_migration_that_outlived_its_run_is_not_dumped(pg, tmp_path):
+    pg.make("t_migrating", rows=5)
+    tool = pg.connect("t_migrating")
+    with tool.cursor() as cursor:
+        cursor.execute("SET application_name = 'eazepay.ops migration'")
+    refused = backup(pg, tmp_path, databases=["t_migrating"])
+    assert refused["failed"] and "a migration of database 't_migrating' is under way: process" in refused["msg"]
+    assert not whole(tmp_path) and not leftovers(tmp_path)
+    tool.close()
+    assert backup(pg, tmp_path, databases=["t_migrating"])["changed"]
+
+
 def test_a_pooler_is_refused(pg):
     """A pooler tells clients a process number of its own."""
     server_ = Server(dict(pg.login), "back up", "x")
