@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +72,13 @@ def test_a_broken_release_is_put_back_and_nobody_notices(deployed, sandbox, rele
     assert "Traceback" not in done.stdout + done.stderr
     assert traffic.result.failed == 0, traffic.result.summary()
     assert set(versions(sandbox["KUBERNETES_EDGE_URL"]).values()) == {"v1.1.0"}
+    # What was at the failure is in the bundle, though it was put back before: why first, then all else.
+    first = Path(re.search(r"less (\S+/index\.txt)", screen)[1])
+    cause = " ".join(first.read_text().partition("At the failure")[0].split())
+    assert "LIKELY CAUSE transaction: " in cause and reason in cause, first.read_text()
+    if release == "v1.2.0-missing":
+        (events,) = first.parent.glob("at_failure/*/events.txt")
+        assert "manifest unknown" in events.read_text().splitlines()[0], events.read_text()
+        page = Path(re.search(r"Dossier: (\S+\.html)", screen)[1])
+        failure = json.loads(page.with_suffix(".json").read_text())["failure"]
+        assert "manifest unknown" in failure["causes"][0]["events"][0], failure
