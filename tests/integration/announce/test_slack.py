@@ -75,7 +75,11 @@ def test_retry_after_is_waited_for_and_a_limit_ends_it(sink):
     assert sent.delivered and waits == [3, 60, 6]
 
 
-def test_a_slack_that_hangs_or_is_gone(sink, monkeypatch):
+def test_a_slack_that_hangs_or_is_gone(sink):
+    sink.behave(mode="slow", seconds=30)
+    began = time.monotonic()
+    sent = slack.send(sink.webhook, "x", attempts=1)
+    assert not sent.delivered and "did not answer" in sent.error and time.monotonic() - began < 25
     sent = slack.send({"webhook_url": "http://127.0.0.1:9/services/hush"}, "x", attempts=2, limit=0)
     assert not sent.delivered and sent.attempts == 2 and "did not answer" in sent.error and "hush" not in sent.error
 
