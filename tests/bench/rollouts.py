@@ -242,11 +242,9 @@ def measure() -> Table:
         table.at_most("each doubling of the Deployments in one call, over twice the time", worst, 1.1, detail=detail)
         few, many = SIZES[0], SIZES[-1]
         used = {size: needed(shop, names[:size]) for size in (few, many)}
-        idle = {size: peak(shop.start([{"name": name} for name in names[:size]])) for size in (few, many)}
         detail = (
             f"{many} unchanged with {used[many]:.1f} MiB, {few} with {used[few]:.1f} MiB, of Python's own count; the "
-            f"process, with what Ansible makes of arguments and results, {idle[many]:.0f} and {idle[few]:.0f} MiB, and "
-            f"when they are rolled {held[many]:.0f} and {held[few]:.0f} MiB"
+            f"process when they are rolled {held[many]:.0f} and {held[few]:.0f} MiB"
         )
         table.at_most("memory of many over that of few, of the same lists", used[many] / used[few], 1.1, detail=detail)
     table.about += f" The machine's load was {load:.0f} at the beginning and {os.getloadavg()[0]:.0f} at the end."
