@@ -75,8 +75,9 @@ def of_program(options: Mapping[str, Any]) -> Iterator[str]:
     except OSError as error:
         raise OpsError("run", argv[0], f"{argv[0]} cannot be run: {error.strerror or error}") from None
     last = ""
-    for last in reading:
-        yield last
+    for line in reading:
+        last = line
+        yield line
     if reading.late:
         raise OpsError("run", argv[0], too_long(options))
     if reading.rc:
