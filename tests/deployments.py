@@ -81,6 +81,7 @@ def everything(sandbox) -> dict[str, object]:
         "invalidations": sorted(
             one["Id"]
             for distribution in cloudfront.list_distributions()["DistributionList"]["Items"]
+            if {"admin.eazepay.test", "customer.eazepay.test"} & set(distribution["Aliases"].get("Items", []))
             for one in cloudfront.list_invalidations(DistributionId=distribution["Id"])["InvalidationList"].get(
                 "Items", []
             )

@@ -54,6 +54,7 @@ def test_the_second_run_changes_nothing(deployed, sandbox):
     assert everything(sandbox) == before
     assert "Images: 0 built and pushed, 6 unchanged" in again.stdout
     assert "taken earlier" in again.stdout
+    assert "done; all was in place and nothing had to change" in again.stdout
 
 
 def test_check_mode_touches_nothing(deployed, sandbox):
