@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -92,3 +95,34 @@ def everything(sandbox) -> dict[str, object]:
             for one in s3.list_objects_v2(Bucket=f"eazepay-{portal}-portal")["Contents"]
         ),
     }
+
+
+def kill(run: subprocess.Popen) -> None:
+    """SIGKILL to a run of Ansible's that has a session of its own.
+
+    Its workers have sessions of theirs: one goes on with its task, and then waits for ever for somebody to read the
+    result. So it is with a person's, and what comes next has to bear it; those that still wait at the end are ended.
+    """
+    atexit.register(end, started_by(run.pid))
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+
+def started_by(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = list(children.get(pid, ()))
+    for one in found:
+        found += children.get(one, ())
+    return found
+
+
+def end(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if b"ansible" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import F
 
 from sandbox.traffic import Traffic
 from tests.conftest import ROOT
-from tests.deployments import hosts, playbook
+from tests.deployments import hosts, kill, playbook
 
 HOUR = 3600.0
 
@@ -134,8 +133,7 @@ def test_a_run_that_is_killed_leaves_maintenance_that_lifts_itself(place):
         run = place.start("state=on", "kind=emergency", "reason=trouble", "maintenance_duration=6")
         until(lambda: traffic.result.failed or run.poll() is not None)
         assert run.poll() is None, "it was killed while it was at work"
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+        kill(run)
         until(lambda: place.switch() == before)
         traffic.await_sent(8)
         away = len(traffic.result.failures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from sandbox.traffic import Traffic
 from tests.conftest import ROOT
-from tests.deployments import deploy, everything, get, hosts, playbook, records, versions
+from tests.deployments import deploy, everything, get, hosts, kill, playbook, records, versions
 
 QUICK = 60  # seconds; the runbook allows five minutes
 
@@ -147,8 +146,7 @@ def test_a_deployment_that_was_killed_is_rolled_back(place):
     while set(versions(place.edge).values()) == {"v1.0.0"}:
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    kill(run)
     assert records(place.sandbox)[-1]["outcome"] == "running"
     done, _seconds, _users = place.back()
     assert done.returncode == 0, done.stdout[-5000:]

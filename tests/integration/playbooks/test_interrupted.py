@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 
 import pytest
 
+from tests.deployments import kill
 from tests.images import tiny
 from tests.shop import NAMES, shop
 
@@ -51,11 +51,6 @@ def given(company):
         "eazepay_bake": 0,
         "eazepay_watch": {"interval": 1, "consecutive": 10},
     }
-
-
-def kill(run):
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
 
 
 def killed_in(company, step, given):

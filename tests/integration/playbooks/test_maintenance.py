@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import calendar
 import json
-import os
-import signal
 import threading
 import time
 import urllib.request
 
 import pytest
 
+from tests.deployments import kill
 from tests.shop import shop
 
 HOUR = 3600.0
@@ -151,8 +150,7 @@ def test_a_run_that_is_killed_leaves_maintenance_that_lifts_itself(company):
     while company.ask()[0] != 503:
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.communicate()
+    kill(run)
     while company.ask()[0] == 503:
         assert time.monotonic() < deadline
         time.sleep(0.1)

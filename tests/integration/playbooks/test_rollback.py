@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.deployments import kill
 from tests.images import tiny
 from tests.shop import shop
 
@@ -122,8 +122,7 @@ def test_a_rollback_that_is_killed_is_done_by_the_next_one(company):
     while company.versions() == {"v2"}:
         assert run.poll() is None and time.monotonic() < deadline, run.communicate()[0][-3000:]
         time.sleep(0.1)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.communicate()
+    kill(run)
     company.play("rollback.yml")
     assert company.versions() == {"v1"}
 
