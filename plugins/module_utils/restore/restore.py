@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,15 @@ def proving(store: Store, manifest: Dict[str, Any], progress: Progress) -> Itera
             yield reading.result
         finally:
             over.set()
+
+
+def unused(connection: Any, name: str, what: str) -> str:
+    """A name for what gives way: with the time, and a number where something gave way within the same second."""
+    stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime())
+    names = (
+        shortened(name, f"_{what}_{stamp}" + (f"_{number}" if number > 1 else "")) for number in itertools.count(1)
+    )
+    return next(one for one in names if not scalar(connection, "SELECT true FROM pg_database WHERE datname = %s", one))
 
 
 class Restores:
@@ -168,12 +178,11 @@ class Restores:
         sides: Dict[str, str],
         result: Dict[str, Any],
     ) -> float:
-        stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime())
         moves = []
         for source in pending:
             name = targets[source["name"]]
             live = catalog.properties(connection, name)
-            kept = shortened(name, f"_kept_{stamp}") if live else None
+            kept = unused(connection, name, "kept") if live else None
             oid = scalar(connection, "SELECT oid::bigint FROM pg_database WHERE datname = %s", sides[name])
             about = {"kind": "kept", "backup": backup, "replaced_by": oid, "at": time.time()}
             if not live:
@@ -210,7 +219,6 @@ class Restores:
     def undone(self) -> Dict[str, Any]:
         wanted = self.named()
         with self.held(wanted) as connection:
-            stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime())
             moves = []
             for name in wanted:
                 oid = scalar(connection, "SELECT oid::bigint FROM pg_database WHERE datname = %s", name)
@@ -220,7 +228,7 @@ class Restores:
                 last = kept[-1]
                 about = {"kind": "undone", "backup": last["backup"], "at": time.time(), "copied": True}
                 about["final"] = last["comment"]
-                moves.append(Move(name, last["database"], shortened(name, f"_undone_{stamp}"), about))
+                moves.append(Move(name, last["database"], unused(connection, name, "undone"), about))
             result: Dict[str, Any] = {
                 "changed": bool(moves),
                 "databases": [{"name": move.name, "kept": move.old, "from": move.new} for move in moves],

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.postgres.server import Server
+from ansible_collections.eazepay.ops.plugins.module_utils.restore.restore import unused
 
 from tests.modules import run_module
 from tests.postgres import PASSWORD, server
@@ -248,6 +250,17 @@ def test_another_name_beside_the_live_one(tmp_path):
     absent = restore(pg, manifest=manifest, databases=["r_other"])
     assert absent["failed"] and "'r_other'" in absent["msg"]
     drop_ours(pg, "r_named")
+
+
+def test_two_that_give_way_within_a_second_have_names_of_their_own(monkeypatch):
+    pg = server(15)
+    monkeypatch.setattr(time, "strftime", lambda *moment: "20260101000000")
+    drop_ours(pg, "r_soon")
+    pg.run("CREATE DATABASE r_soon_kept_20260101000000")
+    with Server(dict(pg.login), "restore", "r_soon").session() as connection:
+        assert unused(connection, "r_soon", "kept") == "r_soon_kept_20260101000000_2"
+        assert unused(connection, "r_soon", "undone") == "r_soon_undone_20260101000000"
+    drop_ours(pg, "r_soon")
 
 
 def test_an_owner_who_is_no_superuser_restores(both, tmp_path):
