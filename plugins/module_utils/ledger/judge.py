@@ -122,19 +122,19 @@ def chain(records: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
     :param records: the newest first.
     """
     known = set()
-    standing: List[Dict[str, Any]] = []
+    links: List[Dict[str, Any]] = []
     for record in reversed(records):
         before = found(record)
-        if before and before["release"] not in known and (not standing or standing[-1]["release"] != before["release"]):
-            standing.append(before)
+        if before and before["release"] not in known and (not links or links[-1]["release"] != before["release"]):
+            links.append(before)
         known.add(record.get("release"))
         if record.get("outcome") != "good":
             continue
-        places = [place for place, one in enumerate(standing) if one["release"] == record.get("release")]
-        if places and ("rolled_back_from" in record or places[-1] == len(standing) - 1):
-            del standing[places[-1] :]
-        standing.append(record)
-    return standing
+        places = [place for place, one in enumerate(links) if one["release"] == record.get("release")]
+        if places and ("rolled_back_from" in record or places[-1] == len(links) - 1):
+            del links[places[-1] :]
+        links.append(record)
+    return links
 
 
 def told(records: Sequence[Mapping[str, Any]]) -> bool:
