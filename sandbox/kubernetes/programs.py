@@ -73,8 +73,9 @@ def controller_manager(bin: Path, home: Path) -> list[str]:
         f"--root-ca-file={keys}/apiserver/apiserver.crt",
         # A node that is late to report on a busy machine has not died.
         "--node-monitor-grace-period=300s",
-        "--kube-api-qps=200",
-        "--kube-api-burst=400",
+        # Its own brake would decide what a rollout of hundreds takes.
+        "--kube-api-qps=2000",
+        "--kube-api-burst=4000",
     ]
 
 

@@ -83,13 +83,20 @@ class Compose:
         await_ready(lambda: http_ok(f"http://{self.address}/proxy-health"), 60, "the proxy of the Compose target")
 
     def end(self) -> None:
-        """Removes every container of the project, also those that a rollout added."""
+        """Removes every container of the project, also those that a rollout added.
+
+        Awaited, as what a killed run had asked of the engine may still be under way: a container appears, or keeps its
+        place in a network, after the others were removed.
+        """
+        await_ready(lambda: not self.remove(), 60, f"the end of {self.project}'s containers and networks")
+
+    def remove(self) -> list[str]:
+        """Removes what is there; the networks that are still in use."""
         label = f"label=com.docker.compose.project={self.project}"
-        ids = run(["docker", "ps", "-aq", "--filter", label]).stdout.split()
-        if ids:
-            run(["docker", "rm", "--force", "--volumes", *ids])
-        for network in run(["docker", "network", "ls", "-q", "--filter", label]).stdout.split():
-            run(["docker", "network", "rm", network])
+        if ids := run(["docker", "ps", "-aq", "--filter", label]).stdout.split():
+            run(["docker", "rm", "--force", "--volumes", *ids], check=False)
+        networks = run(["docker", "network", "ls", "-q", "--filter", label]).stdout.split()
+        return [one for one in networks if run(["docker", "network", "rm", one], check=False).returncode]
 
 
 def release_of(image: str, labels: dict[str, str] | None = None) -> str:

@@ -225,7 +225,10 @@ class Engine:
             self._fail(track, Cause("refused", error.cause))
             return
         self._look(track)
-        self._weigh()
+        # This one only: among hundreds, that each start weighs all would be most of the work.
+        now = self.clock()
+        self._weigh_forward(track, now)
+        self._ask_monitor(now)
 
     # Seeing how it goes.
 
