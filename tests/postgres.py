@@ -57,9 +57,12 @@ def server(major: int) -> Throwaway:
 
 
 class Throwaway:
-    """A server of its own, gone with ``stop``."""
+    """A server of its own, gone with ``stop``.
 
-    def __init__(self, major: int) -> None:
+    :param settings: lines for its postgresql.conf, before which those for tests give way.
+    """
+
+    def __init__(self, major: int, settings: str = "") -> None:
         self.bin = self.reachable(programs(major))
         self.folder = tempfile.mkdtemp(prefix=f"ops-pg{major}-")
         if os.geteuid() == 0:
@@ -75,7 +78,7 @@ class Throwaway:
         self.command(["initdb", "-D", data, "--pwfile", str(password), *options])
         password.unlink()
         with open(f"{data}/postgresql.conf", "a") as file:
-            file.write(SETTINGS.format(port=self.port, folder=self.folder))
+            file.write(SETTINGS.format(port=self.port, folder=self.folder) + settings)
         self.start()
 
     def reachable(self, folder: str) -> str:
