@@ -75,6 +75,17 @@ def take(
     return Decision(True, document, "forced" if found == HELD else found, before)
 
 
+def beat(lock: Optional[Dict[str, Any]], owner: str, now: float, ttl: float = 0) -> Decision:
+    """A heartbeat: renews what ``owner`` holds, also when it has expired, and never takes what it does not.
+
+    :param ttl: seconds from now on, also when that is less than was left; 0 renews for as long as before.
+    """
+    found = state(lock, owner, now)
+    if not lock or found != MINE:
+        return Decision(False, None, found, dict(lock or {}))
+    return take(lock, owner, "", ttl or lock["expires"] - lock["heartbeat"], now, {})
+
+
 def give_up(lock: Optional[Dict[str, Any]], owner: str, now: float, force: str = "") -> Decision:
     """Whether ``owner`` may free the lock. A free lock, or one that expired, is left to be."""
     found = state(lock, owner, now)

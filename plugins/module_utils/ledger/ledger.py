@@ -141,7 +141,7 @@ class Ledger:
         if owner:
             self.demand(owner)
             if not check:
-                self.renew(owner)
+                self.beat(owner)
         name = f"records/{id}"
         for attempt in range(ATTEMPTS):
             stored = self.store.read(name)
@@ -208,15 +208,12 @@ class Ledger:
                 "Another run took it over. Stop this one, and look at status.",
             )
 
-    def renew(self, owner: str) -> None:
-        """The heartbeat of who records anyhow."""
+    def beat(self, owner: str, ttl: float = 0) -> lease.Decision:
+        """The heartbeat of the lock, if ``owner`` still holds it.
 
-        def decide(lock: Optional[Dict[str, Any]]) -> lease.Decision:
-            if not lock or lease.state(lock, owner, self.clock()) != lease.MINE:
-                return lease.Decision(False, None, lease.HELD, dict(lock or {}))
-            return lease.take(lock, owner, "", lock["expires"] - lock["heartbeat"], self.clock(), {})
-
-        self.swap(decide, "", False)
+        :param ttl: seconds after which it expires without the next one; 0 leaves it at what it was taken for.
+        """
+        return self.swap(lambda lock: lease.beat(lock, owner, self.clock(), ttl), "", False)
 
     def decoded(self, name: str, stored: Stored) -> Dict[str, Any]:
         try:

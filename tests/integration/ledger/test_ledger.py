@@ -5,44 +5,15 @@ import random
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import open_store
 from ansible_collections.eazepay.ops.plugins.modules import release_ledger
 
-from tests.integration.site.server import aws_server, boto, in_process
-from tests.kubernetes import namespace
+from tests.integration.site.server import in_process
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def aws():
-    with aws_server() as options:
-        boto("s3", options).create_bucket(
-            Bucket="t-ledger", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-        )
-        yield options
-
-
-@pytest.fixture(scope="module")
-def cluster(sandbox):
-    with namespace(sandbox) as made:
-        yield made
-
-
-@pytest.fixture(params=["folder", "s3", pytest.param("configmap", marks=pytest.mark.kubernetes)])
-def store(request, tmp_path):
-    """Options of a ledger of the test's own."""
-    if request.param == "folder":
-        return {"store": str(tmp_path / "ledger")}
-    own = uuid.uuid4().hex[:8]
-    if request.param == "s3":
-        return {"store": f"s3://t-ledger/{own}", **request.getfixturevalue("aws")}
-    place = request.getfixturevalue("cluster")
-    return {"store": f"configmap://{place.name}/{own}", "kubeconfig": place.kubeconfig}
 
 
 @pytest.fixture

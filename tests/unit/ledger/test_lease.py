@@ -1,10 +1,11 @@
+import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger import lease
 from hypothesis import given
 from hypothesis import strategies as st
 
 owners = st.sampled_from(["a", "b", "c"])
 steps = st.lists(
-    st.tuples(st.sampled_from(["take", "give_up", "force", "die"]), owners, st.floats(0, 40), st.floats(1, 30)),
+    st.tuples(st.sampled_from(["take", "give_up", "force", "die", "beat"]), owners, st.floats(0, 40), st.floats(1, 30)),
     max_size=40,
 )
 
@@ -25,6 +26,12 @@ def test_there_is_never_a_second_holder_and_generations_only_grow(happened):
             decision = lease.give_up(lock, owner, now)
             if decision.granted:
                 believes.pop(owner, None)
+        elif what == "beat":
+            decision = lease.beat(lock, owner, now, ttl)
+            assert decision.granted is (holder == owner)
+            if decision.granted:
+                ended.discard(owner)
+                believes[owner] = decision.document["expires"]
         else:
             ended.discard(owner)
             force = "because" if what == "force" else ""
@@ -74,3 +81,18 @@ def test_freeing_twice_is_no_change():
     free = lease.give_up(held, "a", 110)
     assert free.granted and lease.give_up(free.document, "a", 111).document is None
     assert lease.take(free.document, "b", "", 60, 120, {}).document["generation"] == 2
+
+
+@given(st.floats(1, 9000), st.floats(1, 600), st.floats(0, 9000), st.floats(0, 600))
+def test_who_beats_keeps_the_lock_for_so_long_and_no_longer(taken_for, ttl, passed, later):
+    held = lease.take(None, "a", "deploy", taken_for, 100, {}).document
+    now = 100 + passed
+    beat = lease.beat(held, "a", now, ttl).document
+    assert (beat["owner"], beat["since"], beat["generation"], beat["purpose"]) == ("a", 100, 1, "deploy")
+    asked = lease.take(beat, "b", "", 60, now + later, {})
+    assert asked.granted is (now + later >= now + ttl)
+    # A record's heartbeat, which names no time, keeps to that of the last one.
+    assert lease.beat(beat, "a", now + 1).document["expires"] == pytest.approx(now + 1 + ttl)
+    # Whom it was taken from, or who gave it back, gets nothing by it.
+    assert lease.beat(lease.give_up(beat, "a", now).document, "a", now, ttl).document is None
+    assert lease.beat(beat, "b", now + later, ttl).document is None and lease.beat(None, "a", now, ttl).document is None
