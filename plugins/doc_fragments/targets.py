@@ -10,10 +10,12 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   kubeconfig:
-    description: A kubeconfig file on the host that runs the module. E(KUBECONFIG) or C(~/.kube/config) otherwise.
+    description:
+      - A kubeconfig file on the host that runs the module. E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG) and C(~/.kube/config)
+        are used otherwise, and the pod's own account where there is none of them.
     type: path
   context:
-    description: The context of the kubeconfig. Its current one by default.
+    description: The context of the kubeconfig. E(K8S_AUTH_CONTEXT) or its current one by default.
     type: str
 """
 
@@ -26,7 +28,7 @@ options:
         are used otherwise, and the pod's own account where there is none of them.
     type: path
   context:
-    description: The context of the kubeconfig. Its current one by default.
+    description: The context of the kubeconfig. E(K8S_AUTH_CONTEXT) or its current one by default.
     type: str
   namespace:
     description: The namespace of the services. The context's own by default.

@@ -34,7 +34,7 @@ options:
     description: Path of the file; the proxy answers 503 while it exists. Needed for O(target=compose).
     type: path
   namespace:
-    description: Of the Services.
+    description: Of the Services. The context's own by default.
     type: str
   services:
     description: Names of the Services that are led to the backend. Needed for O(target=kubernetes).
@@ -130,14 +130,13 @@ lease:
   sample: {owner: run-1, purpose: database upgrade, expires: "2026-11-26T12:00:00+00:00"}
 """
 
-import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import CLUSTER_SPEC
-from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import kubernetes_api
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import Api
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.file_switch import FileSwitch
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.maintenance import Maintenance
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.service_switch import ServiceSwitch
@@ -166,11 +165,12 @@ def open_switch(params: Dict[str, Any]) -> Any:
         raise InputError("backend", "it is needed to switch Services")
     if params["allow"]:
         raise InputError("allow", "a Service leads all its users to the same place; it is for target compose")
-    # The watchdog works elsewhere.
-    kubeconfig = os.path.abspath(params["kubeconfig"]) if params["kubeconfig"] else None
-    access = {"kubeconfig": kubeconfig, "context": params["context"]}
     backend = {str(key): str(value) for key, value in (params["backend"] or {}).items()}
-    return ServiceSwitch(kubernetes_api(params), params["namespace"], params["services"], backend, access)
+
+    def connect() -> Api:
+        return Api(params["kubeconfig"], params["context"], params["namespace"])
+
+    return ServiceSwitch(connect, params["services"], backend)
 
 
 def maintenance_mode(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
@@ -196,7 +196,7 @@ def main() -> None:
             ("state", "enabled", ("owner",)),
             ("state", "disabled", ("owner",)),
             ("target", "compose", ("switch",)),
-            ("target", "kubernetes", ("namespace", "services")),
+            ("target", "kubernetes", ("services",)),
         ],
         supports_check_mode=True,
     )

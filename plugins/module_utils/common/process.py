@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import threading
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 
 class Finished(NamedTuple):
@@ -113,6 +113,29 @@ class Reading:
         finally:
             self.timer.cancel()
             kill(self.process)
+
+
+def detach(work: Callable[[], None]) -> None:
+    """Does ``work`` in a process of its own, which outlives this one and has nobody to talk to.
+
+    It must load no more of the collection: what Ansible unpacked for the module goes when that ends.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            null = os.open(os.devnull, os.O_RDWR)
+            for one in (0, 1, 2):
+                os.dup2(null, one)
+            work()
+    finally:
+        os._exit(0)
 
 
 def kill(process: subprocess.Popen) -> None:

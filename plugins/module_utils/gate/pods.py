@@ -10,7 +10,7 @@ import time
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from ..common.errors import OpsError
-from ..rollout.api import PODS, Api, ApiError
+from ..kubernetes.api import PODS, Api, ApiError
 from ..rollout.kube import NO_LOG
 
 Json = Mapping[str, Any]

@@ -9,17 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import tempfile
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from ..aws.client import client, code, errors, explain
-from ..common.errors import InputError, MissingLibrary, OpsError
-
-# Seconds that the API server has to take a connection, and to answer.
-TIMEOUTS = (5, 30)
+from ..common.errors import InputError, OpsError
+from ..kubernetes.api import CONFIG_MAPS, Api, ApiError
 
 
 class Stored(NamedTuple):
@@ -190,76 +187,68 @@ class S3(Store):
 
 
 class ConfigMaps(Store):
-    """ConfigMaps of a namespace; their resource version is the compare-and-swap."""
+    """ConfigMaps of the namespace of ``api``; their resource version is the compare-and-swap."""
 
     LABEL = "app.kubernetes.io/part-of"
 
-    def __init__(self, api: Any, namespace: str, prefix: str) -> None:
+    def __init__(self, api: Api, prefix: str) -> None:
         self.api = api
-        self.namespace = namespace
         self.prefix = prefix
-        self.where = f"configmap://{namespace}/{prefix}"
+        self.where = f"configmap://{api.namespace}/{prefix}"
 
     def object_name(self, name: str) -> str:
         # Names of ConfigMaps are lower case and have no slash; the document's own name stands in its data.
         return f"{self.prefix}-{name.replace('/', '.').lower()}".replace("_", "-").replace("+", "-").replace("~", "-")
 
     def read(self, name: str) -> Optional[Stored]:
-        found = self.call("read", name, "read_namespaced_config_map", self.object_name(name), self.namespace)
-        if isinstance(found, int):
-            return None
-        data = found.data or {}
+        try:
+            found = self.api.get(CONFIG_MAPS, self.object_name(name))
+        except ApiError as error:
+            if missing(error):
+                return None
+            raise self.failure("read", name, error) from error
+        data = found.get("data") or {}
         if data.get("name") != name:
             cause = f"the ConfigMap {self.object_name(name)} holds {data.get('name') or 'no document'!r}"
             raise OpsError("read", f"{name} of the ledger {self.where}", cause, "Move it away, or use another prefix.")
-        return Stored(data.get("document", "").encode(), found.metadata.resource_version)
+        return Stored(data.get("document", "").encode(), found["metadata"]["resourceVersion"])
 
     def write(self, name: str, data: bytes, version: Optional[str]) -> bool:
-        body: Dict[str, Any] = {
-            "metadata": {"name": self.object_name(name), "labels": {self.LABEL: self.prefix}},
-            "data": {"name": name, "document": data.decode()},
-        }
-        if version is None:
-            done = self.call("write", name, "create_namespaced_config_map", self.namespace, body)
-        else:
-            body["metadata"]["resourceVersion"] = version
-            named = self.object_name(name)
-            done = self.call("write", name, "replace_namespaced_config_map", named, self.namespace, body)
-        if not isinstance(done, int):
+        metadata: Dict[str, Any] = {"name": self.object_name(name), "labels": {self.LABEL: self.prefix}}
+        body = {"metadata": metadata, "data": {"name": name, "document": data.decode()}}
+        try:
+            if version is None:
+                self.api.create(CONFIG_MAPS, body)
+            else:
+                metadata["resourceVersion"] = version
+                self.api.replace(CONFIG_MAPS, self.object_name(name), body)
             return True
+        except ApiError as error:
+            if not missing(error) and error.status != 409:
+                raise self.failure("write", name, error) from error
         # What was sent twice because its answer was lost meets itself.
         found = self.read(name)
         return found is not None and found.data == data
 
     def names(self, below: str) -> List[str]:
-        label = f"{self.LABEL}={self.prefix}"
-        found = self.call("list", below, "list_namespaced_config_map", self.namespace, label_selector=label)
-        names = [(item.data or {}).get("name", "") for item in getattr(found, "items", [])]
+        try:
+            found, _version = self.api.list(CONFIG_MAPS, labels=f"{self.LABEL}={self.prefix}")
+        except ApiError as error:
+            raise self.failure("list", below, error) from error
+        names = [(one.get("data") or {}).get("name", "") for one in found]
         return sorted(name for name in names if name.startswith(below))
 
-    def call(self, verb: str, name: str, operation: str, *arguments: Any, **options: Any) -> Any:
-        """The answer, or 404 or 409.
+    def failure(self, verb: str, name: str, error: ApiError) -> OpsError:
+        said = f"the API server answers {error.status}: {error.message}" if error.status else error.message
+        remedy = (
+            "Check the namespace and the rights on ConfigMaps." if error.status else "Check kubeconfig and context."
+        )
+        return OpsError(verb, f"{name} of the ledger {self.where}", said, remedy)
 
-        :raises OpsError: any other refusal, and a namespace that does not exist.
-        """
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
 
-        what = f"{name} of the ledger {self.where}"
-        try:
-            return getattr(self.api, operation)(*arguments, _request_timeout=TIMEOUTS, **options)
-        except ApiException as error:
-            said = str(error.body or "")
-            if error.status in (404, 409) and "namespaces" not in said:
-                return error.status
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
-                said = str(json.loads(said)["message"])
-            cause = f"the API server answers {error.status} {error.reason}" + (f": {said}" if said else "")
-            raise OpsError(verb, what, cause, "Check the namespace and the rights on ConfigMaps.") from error
-        except HTTPError as error:
-            raise OpsError(
-                verb, what, f"no answer of the API server: {error}", "Check kubeconfig and its server."
-            ) from error
+def missing(error: ApiError) -> bool:
+    """Whether an object is not there; a namespace that is not there is something else."""
+    return error.status == 404 and "namespaces" not in error.message
 
 
 def open_store(address: str, params: Dict[str, Any]) -> Store:
@@ -273,21 +262,8 @@ def open_store(address: str, params: Dict[str, Any]) -> Store:
         namespace, _slash, prefix = address[len("configmap://") :].partition("/")
         if not namespace:
             raise InputError("store", f"{address!r} names no namespace")
-        return ConfigMaps(kubernetes_api(params), namespace, prefix.strip("/") or "ledger")
+        api = Api(params.get("kubeconfig"), params.get("context"), namespace)
+        return ConfigMaps(api, prefix.strip("/") or "ledger")
     if "://" in address or not os.path.isabs(address):
         raise InputError("store", f"{address!r} is no absolute path, s3:// or configmap:// address")
     return Folder(address)
-
-
-def kubernetes_api(params: Dict[str, Any]) -> Any:
-    """A CoreV1Api from ``kubeconfig`` and ``context``."""
-    try:
-        from kubernetes import client as kubernetes
-        from kubernetes import config
-    except ImportError as error:
-        raise MissingLibrary("kubernetes") from error
-    try:
-        made = config.new_client_from_config(params.get("kubeconfig") or None, params.get("context") or None)
-    except (config.ConfigException, OSError) as error:
-        raise OpsError("reach", "the cluster", str(error), "Check kubeconfig and context.") from error
-    return kubernetes.CoreV1Api(made)

@@ -148,18 +148,14 @@ class FileSwitch:
         return OpsError("switch", self.where, error.strerror or str(error), "Check the folder and its owner.")
 
 
-def start(argv: Any, stdin: str = "") -> None:
+def start(argv: Any) -> None:
     """Starts a program that outlives this one."""
-    process = subprocess.Popen(
+    subprocess.Popen(
         argv,
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         close_fds=True,
         cwd="/",
     )
-    if process.stdin:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(stdin.encode())
-            process.stdin.close()

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
-from typing import Any, Dict, Iterator, List, Optional
+import time
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from ..common.errors import OpsError
-from .file_switch import Unknown, start
+from ..common.process import detach
+from ..kubernetes.api import PODS, SERVICES, Api, ApiError
+from .file_switch import Unknown
 
 ANNOTATION = "ops-maintenance/lease"
 POINTER = "/metadata/annotations/" + ANNOTATION.replace("~", "~0").replace("/", "~1")
@@ -56,58 +58,45 @@ def restored(service: Dict[str, Any]) -> List[Dict[str, Any]]:
     ]
 
 
-# Runs on its own once the module has ended; it looks at the annotations, and ends when none is left.
-WATCHDOG = r"""
-import json, sys, time
-from kubernetes import client, config
-
-given = json.load(sys.stdin)
-api = client.CoreV1Api(config.new_client_from_config(given["kubeconfig"] or None, given["context"] or None))
-while True:
-    left = []
-    for name in given["services"]:
-        try:
-            service = json.loads(api.read_namespaced_service(name, given["namespace"], _preload_content=False).data)
-            metadata = service["metadata"]
-            annotations = metadata.get("annotations") or {}
-            if given["annotation"] not in annotations:
-                continue
-            held = json.loads(annotations[given["annotation"]])
-            left.append(held["lease"]["expires"] - time.time())
-            if left[-1] <= 0:
-                bare = not held["annotated"] and len(annotations) == 1
-                api.patch_namespaced_service(name, given["namespace"], [
-                    {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-                    {"op": "remove", "path": "/metadata/annotations" if bare else given["pointer"]},
-                    {"op": "add", "path": "/spec/selector", "value": held["selector"]},
-                ])
-        except client.exceptions.ApiException as error:
-            if error.status != 404:
+def lift_when_over(connect: Callable[[], Api], names: List[str]) -> None:
+    """Puts each Service back when its lease is over, and ends when none is left. Nobody is there to hear of errors."""
+    api: Optional[Api] = None
+    while True:
+        left = []
+        for name in names:
+            try:
+                api = api or connect()
+                service = api.get(SERVICES, name)
+                annotations = service["metadata"].get("annotations") or {}
+                if ANNOTATION not in annotations:
+                    continue
+                left.append(json.loads(annotations[ANNOTATION])["lease"]["expires"] - time.time())
+                if left[-1] <= 0:
+                    api.patch(SERVICES, name, restored(service))
+            except Exception as error:
+                if isinstance(error, ApiError) and error.status == 404:
+                    continue
+                # Also what lets us in may have been renewed meanwhile.
                 left.append(5)
-        except Exception:
-            left.append(5)
-    if not left:
-        sys.exit()
-    time.sleep(max(0.2, min(5, *left, 5)))
-"""
+                api = None
+        if not left:
+            return
+        time.sleep(max(0.2, min(5, *left, 5)))
 
 
 class ServiceSwitch:
     """Services of a namespace.
 
-    :param api: a CoreV1Api.
+    :param connect: makes an Api of that namespace; the process that lifts the maintenance makes one of its own.
     :param backend: the selector of the maintenance backend's pods.
     """
 
-    def __init__(
-        self, api: Any, namespace: str, services: List[str], backend: Dict[str, str], access: Dict[str, Any]
-    ) -> None:
-        self.api = api
-        self.namespace = namespace
+    def __init__(self, connect: Callable[[], Api], services: List[str], backend: Dict[str, str]) -> None:
+        self.connect = connect
+        self.api = connect()
         self.services = services
         self.backend = backend
-        self.access = access
-        self.where = f"{namespace}/{', '.join(services)}"
+        self.where = f"{self.api.namespace}/{', '.join(services)}"
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -115,23 +104,18 @@ class ServiceSwitch:
         yield
 
     def call(self, operation: str, *arguments: Any, **options: Any) -> Any:
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
         try:
-            found = getattr(self.api, operation)(*arguments, _preload_content=False, **options)
-            return json.loads(found.data)
-        except ApiException as error:
-            said = f"the API server answers {error.status} {error.reason}"
-            with contextlib.suppress(ValueError, TypeError):
-                said = json.loads(error.body or "").get("message", said)
-            remedy = "Check the names, the namespace and the rights on Services; then run again."
-            raise OpsError("switch", self.where, said, remedy) from error
-        except HTTPError as error:
-            raise OpsError("switch", self.where, str(error), "Check kubeconfig and the API server.") from error
+            return getattr(self.api, operation)(*arguments, **options)
+        except ApiError as error:
+            remedy = (
+                "Check the names, the namespace and the rights on Services; then run again."
+                if error.status
+                else "Check kubeconfig and the API server."
+            )
+            raise OpsError("switch", self.where, error.message, remedy) from error
 
     def get(self, name: str) -> Dict[str, Any]:
-        found: Dict[str, Any] = self.call("read_namespaced_service", name, self.namespace)
+        found: Dict[str, Any] = self.call("get", SERVICES, name)
         return found
 
     def read(self) -> Optional[Dict[str, Any]]:
@@ -152,16 +136,15 @@ class ServiceSwitch:
         for service in found:
             if not service["spec"].get("selector"):
                 name = service["metadata"]["name"]
-                raise OpsError("switch", f"{self.namespace}/{name}", "it has no selector", "Nothing was touched.")
+                raise OpsError("switch", f"{self.api.namespace}/{name}", "it has no selector", "Nothing was touched.")
         for name, service in zip(self.services, found):
-            self.call("patch_namespaced_service", name, self.namespace, switched(service, self.backend, lease))
-        given = {**self.access, "namespace": self.namespace, "services": self.services}
-        start([sys.executable, "-c", WATCHDOG], json.dumps({**given, "annotation": ANNOTATION, "pointer": POINTER}))
+            self.call("patch", SERVICES, name, switched(service, self.backend, lease))
+        detach(lambda: lift_when_over(self.connect, self.services))
 
     def demand_backend(self) -> None:
         """Nobody is led to where nothing answers."""
         selector = ",".join(f"{key}={value}" for key, value in sorted(self.backend.items()))
-        pods = self.call("list_namespaced_pod", self.namespace, label_selector=selector).get("items", [])
+        pods, _version = self.call("list", PODS, labels=selector)
         for pod in pods:
             conditions = pod.get("status", {}).get("conditions") or []
             if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
@@ -177,4 +160,4 @@ class ServiceSwitch:
         for name in self.services:
             service = self.get(name)
             if ANNOTATION in (service["metadata"].get("annotations") or {}):
-                self.call("patch_namespaced_service", name, self.namespace, restored(service))
+                self.call("patch", SERVICES, name, restored(service))

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..common.errors import InputError, OpsError
 from ..common.process import Finished
-from ..rollout.api import EVENTS, PODS, SECRETS, WORKLOADS, Api, ApiError, Resource
+from ..kubernetes.api import EVENTS, PODS, SECRETS, WORKLOADS, Api, ApiError, Resource
 from ..rollout.cause import pod_cause
 from . import job as jobs
 

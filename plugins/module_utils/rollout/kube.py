@@ -15,8 +15,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set, 
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
 
-from . import preflight as checks
-from .api import (
+from ..kubernetes.api import (
     CONTROLLER_REVISIONS,
     DEPLOYMENTS,
     EVENTS,
@@ -29,6 +28,7 @@ from .api import (
     Resource,
     Watches,
 )
+from . import preflight as checks
 from .engine import GRACES
 from .types import NONE, Driver, Plan, Problem, Revision, Service, State, Step, Verdict
 from .verdict import REVISION, Seen, broken_pods, complete, judge, newest_revision, observed, plain_template

@@ -9,7 +9,17 @@ from __future__ import annotations
 import math
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .api import CLAIMS, CONFIG_MAPS, LIMIT_RANGES, QUOTAS, SECRETS, SERVICE_ACCOUNTS, Api, ApiError, Resource
+from ..kubernetes.api import (
+    CLAIMS,
+    CONFIG_MAPS,
+    LIMIT_RANGES,
+    QUOTAS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    Api,
+    ApiError,
+    Resource,
+)
 from .claims import claims, unusable
 from .types import NONE, Cause, Plan, Problem, Service, Step
 

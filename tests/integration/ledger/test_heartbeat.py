@@ -111,7 +111,7 @@ def test_a_run_that_was_killed_is_taken_over_soon_on_another_machine_too(run):
     run.beating()
     kill(run.process)
     last = run.lock()
-    with pytest.raises(OpsError, match="run-1 .*holds it"):
+    with pytest.raises(OpsError, match=r"run-1 .*holds it"):
         run.book.lock("run-2", "deploy v10", 60)
 
     def taken():

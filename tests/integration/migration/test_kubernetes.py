@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.api import DEPLOYMENTS, SECRETS, Api, Resource
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import DEPLOYMENTS, SECRETS, Api, Resource
 
 from tests.images import typeorm
 from tests.modules import finish_module, start_module

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.api import PODS, Api, ApiError
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import PODS, Api, ApiError
 
 from sandbox.box import Box
 from sandbox.kubernetes import build, programs

@@ -1,51 +1,59 @@
-from types import SimpleNamespace
+from copy import deepcopy
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import CONFIG_MAPS, ApiError
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import Ledger
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import ConfigMaps
-from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import MaxRetryError
 
 
 class Cluster:
-    """ConfigMaps of one namespace, as the API server keeps them."""
+    """ConfigMaps of one namespace, as the API server keeps them. ``fault`` is what it answers to everything."""
 
-    def __init__(self):
+    namespace = "ops"
+
+    def __init__(self, fault=None):
         self.maps = {}
-        self.denied = False
+        self.fault = fault
+
+    def ask(self, resource):
+        assert resource is CONFIG_MAPS
+        if self.fault:
+            raise self.fault
 
     def shown(self, name):
-        version, body = self.maps[name]
-        return SimpleNamespace(data=body["data"], metadata=SimpleNamespace(resource_version=str(version)))
+        version, body = deepcopy(self.maps[name])
+        return {**body, "metadata": {**body["metadata"], "resourceVersion": str(version)}}
 
-    def read_namespaced_config_map(self, name, namespace, _request_timeout):
-        if self.denied:
-            raise ApiException(status=403, reason="Forbidden")
+    def get(self, resource, name):
+        self.ask(resource)
         if name not in self.maps:
-            raise ApiException(status=404)
+            raise ApiError(404, f'configmaps "{name}" not found')
         return self.shown(name)
 
-    def create_namespaced_config_map(self, namespace, body, _request_timeout):
+    def create(self, resource, body):
+        self.ask(resource)
         name = body["metadata"]["name"]
         assert name == name.lower() and "/" not in name and "_" not in name
         if name in self.maps:
-            raise ApiException(status=409)
+            raise ApiError(409, f'configmaps "{name}" already exists')
         self.maps[name] = (1, body)
 
-    def replace_namespaced_config_map(self, name, namespace, body, _request_timeout):
+    def replace(self, resource, name, body):
+        self.ask(resource)
         version, _old = self.maps[name]
         if body["metadata"]["resourceVersion"] != str(version):
-            raise ApiException(status=409)
+            raise ApiError(409, "the object has been modified")
         self.maps[name] = (version + 1, body)
 
-    def list_namespaced_config_map(self, namespace, label_selector, _request_timeout):
-        assert label_selector == "app.kubernetes.io/part-of=ledger"
-        return SimpleNamespace(items=[self.shown(name) for name in self.maps])
+    def list(self, resource, labels):
+        self.ask(resource)
+        assert labels == "app.kubernetes.io/part-of=ledger"
+        return [self.shown(name) for name in self.maps], "1"
 
 
 def test_the_same_ledger_in_config_maps():
-    ledger = Ledger(ConfigMaps(Cluster(), "ops", "ledger"))
+    ledger = Ledger(ConfigMaps(Cluster(), "ledger"))
     ledger.lock("a", "deploy", 60)
     with pytest.raises(OpsError, match=r"a on .* holds it"):
         ledger.lock("b", "deploy", 60)
@@ -58,22 +66,15 @@ def test_the_same_ledger_in_config_maps():
 
 def test_only_one_of_two_writers_wins():
     cluster = Cluster()
-    store = ConfigMaps(cluster, "ops", "ledger")
+    store = ConfigMaps(cluster, "ledger")
     assert store.write("lock", b"1", None) and not store.write("lock", b"2", None)
     seen = store.read("lock")
     assert store.write("lock", b"2", seen.version) and not store.write("lock", b"3", seen.version)
 
 
-def test_missing_rights_are_said():
-    cluster = Cluster()
-    cluster.denied = True
-    with pytest.raises(OpsError, match=r"403 Forbidden.*rights on ConfigMaps"):
-        ConfigMaps(cluster, "ops", "ledger").read("lock")
-
-
 def test_what_is_written_under_the_same_name_is_never_taken_for_another_document():
     cluster = Cluster()
-    store = ConfigMaps(cluster, "ops", "ledger")
+    store = ConfigMaps(cluster, "ledger")
     assert store.write("records/20261126T113000Z-V1_0", b"1", None)
     for act in (
         lambda: store.read("records/20261126T113000Z-v1-0"),
@@ -83,10 +84,16 @@ def test_what_is_written_under_the_same_name_is_never_taken_for_another_document
             act()
 
 
-def test_an_api_server_that_is_away_is_said():
-    def away(*_arguments, **_options):
-        raise MaxRetryError(None, "/api", "refused")
-
-    api = SimpleNamespace(read_namespaced_config_map=away)
-    with pytest.raises(OpsError, match="no answer of the API server"):
-        ConfigMaps(api, "ops", "ledger").read("lock")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (ApiError(403, "configmaps is forbidden"), r"answers 403: configmaps is forbidden.*rights on ConfigMaps"),
+        (ApiError(404, 'namespaces "ops" not found'), r"namespaces \"ops\" not found.*Check the namespace"),
+        (ApiError(0, "https://it does not answer: refused"), "does not answer.*Check kubeconfig"),
+    ],
+)
+def test_what_the_api_server_says_is_told(fault, said):
+    store = ConfigMaps(Cluster(fault), "ledger")
+    for act in (lambda: store.read("lock"), lambda: store.write("lock", b"1", None), lambda: store.names("records/")):
+        with pytest.raises(OpsError, match=said):
+            act()

@@ -1,12 +1,12 @@
-import json
 from copy import deepcopy
-from types import SimpleNamespace
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import PODS, ApiError
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import SERVICES as SERVICES_OF
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance import service_switch
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.maintenance import Maintenance
-from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.service_switch import ANNOTATION, ServiceSwitch
+from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.service_switch import ServiceSwitch
 
 BACKEND = {"app": "maintenance"}
 SERVICES = [
@@ -35,30 +35,32 @@ def apply(document, patch):
 
 
 class Cluster:
+    namespace = "shop"
+
     def __init__(self, ready=True):
         self.services = {one["metadata"]["name"]: deepcopy(one) for one in SERVICES}
         self.ready = "True" if ready else "False"
         self.patches = 0
         self.dies_after = None
 
-    def answer(self, body):
-        return SimpleNamespace(data=json.dumps(body))
+    def get(self, resource, name):
+        assert resource is SERVICES_OF
+        if name not in self.services:
+            raise ApiError(404, f'services "{name}" not found')
+        return deepcopy(self.services[name])
 
-    def read_namespaced_service(self, name, namespace, _preload_content):
-        return self.answer(self.services[name])
-
-    def patch_namespaced_service(self, name, namespace, patch, _preload_content):
+    def patch(self, resource, name, operations):
         self.patches += 1
         if self.dies_after is not None and self.patches > self.dies_after:
             raise KeyboardInterrupt
         service = self.services[name]
-        apply(service, patch)
+        apply(service, operations)
         service["metadata"]["resourceVersion"] = str(int(service["metadata"]["resourceVersion"]) + 1)
-        return self.answer(service)
+        return service
 
-    def list_namespaced_pod(self, namespace, label_selector, _preload_content):
-        assert label_selector == "app=maintenance"
-        return self.answer({"items": [{"status": {"conditions": [{"type": "Ready", "status": self.ready}]}}]})
+    def list(self, resource, labels):
+        assert resource is PODS and labels == "app=maintenance"
+        return [{"status": {"conditions": [{"type": "Ready", "status": self.ready}]}}], "1"
 
     def now(self):
         found = deepcopy(list(self.services.values()))
@@ -70,13 +72,13 @@ class Cluster:
 @pytest.fixture
 def started(monkeypatch):
     found = []
-    monkeypatch.setattr(service_switch, "start", lambda argv, stdin="": found.append(json.loads(stdin)))
+    monkeypatch.setattr(service_switch, "detach", found.append)
     return found
 
 
 def maintenance(cluster, clock=lambda: 1000.0):
     names = [one["metadata"]["name"] for one in SERVICES]
-    return Maintenance(ServiceSwitch(cluster, "shop", names, BACKEND, {"kubeconfig": "k", "context": None}), clock)
+    return Maintenance(ServiceSwitch(lambda: cluster, names, BACKEND), clock)
 
 
 def test_services_are_led_away_and_put_back_exactly(started):
@@ -84,7 +86,7 @@ def test_services_are_led_away_and_put_back_exactly(started):
     before = cluster.now()
     assert maintenance(cluster).enable("a", "upgrade", 60)["changed"]
     assert all(one["spec"]["selector"] == BACKEND for one in cluster.now())
-    assert started[0]["services"] == ["edge", "api", "bare"] and started[0]["annotation"] == ANNOTATION
+    assert len(started) == 1
     assert not maintenance(cluster).enable("a", "upgrade", 90)["changed"]
     assert maintenance(cluster).status()["lease"]["expires"].endswith("00:18:10+00:00")
     with pytest.raises(OpsError, match="a has it on"):
@@ -122,5 +124,31 @@ def test_check_mode_touches_nothing(started):
     assert cluster.now() == before
 
 
-def test_the_watchdog_is_valid():
-    compile(service_switch.WATCHDOG, "watchdog", "exec")
+def test_it_lifts_itself_when_its_time_is_over_also_while_the_api_server_is_away(started, monkeypatch):
+    cluster, now = Cluster(), [1000.0]
+    before = cluster.now()
+    maintenance(cluster).enable("a", "upgrade", 60)
+    away, waits = iter([True, False, True]), []
+    real = cluster.get
+
+    def get(resource, name):
+        if next(away, False):
+            raise ApiError(0, "no answer")
+        return real(resource, name)
+
+    def sleep(seconds):
+        assert now[0] < 1080
+        waits.append(seconds)
+        now[0] += seconds
+        if now[0] < 1060:
+            assert all(one["spec"]["selector"] == BACKEND for one in cluster.now())
+        else:
+            # One that was deleted meanwhile is no reason to stay.
+            cluster.services.pop("api", None)
+
+    cluster.get = get
+    monkeypatch.setattr(service_switch.time, "time", lambda: now[0])
+    monkeypatch.setattr(service_switch.time, "sleep", sleep)
+    started[0]()
+    assert max(waits) <= 5 and 1060 <= now[0] <= 1070
+    assert cluster.now() == [one for one in before if one["metadata"]["name"] != "api"]

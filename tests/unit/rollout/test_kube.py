@@ -6,7 +6,7 @@ import time
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.api import ApiError, patience
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import ApiError, patience
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.kube import connect
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.plan import plan, services
 

@@ -43,6 +43,7 @@ class Resource:
         self.path = path
         self.plural = plural
         self.kind = kind
+        self.head = {"apiVersion": path.partition("/")[2].partition("/")[2], "kind": kind}
 
     def url(self, namespace: str, name: str = "", sub: str = "") -> str:
         return "/".join(part for part in (self.path, "namespaces", namespace, self.plural, name, sub) if part)
@@ -56,6 +57,7 @@ CONTROLLER_REVISIONS = Resource("/apis/apps/v1", "controllerrevisions", "Control
 PODS = Resource("/api/v1", "pods", "Pod")
 EVENTS = Resource("/api/v1", "events", "Event")
 SECRETS = Resource("/api/v1", "secrets", "Secret")
+SERVICES = Resource("/api/v1", "services", "Service")
 CONFIG_MAPS = Resource("/api/v1", "configmaps", "ConfigMap")
 SERVICE_ACCOUNTS = Resource("/api/v1", "serviceaccounts", "ServiceAccount")
 CLAIMS = Resource("/api/v1", "persistentvolumeclaims", "PersistentVolumeClaim")
@@ -148,6 +150,15 @@ class Api:
 
     def get(self, resource: Resource, name: str) -> Dict[str, Any]:
         return _with_kind(self.json("GET", resource.url(self.namespace, name)), resource)
+
+    def create(self, resource: Resource, body: Mapping[str, Any]) -> Dict[str, Any]:
+        answer = self.json("POST", resource.url(self.namespace), body={**resource.head, **body})
+        return _with_kind(answer, resource)
+
+    def replace(self, resource: Resource, name: str, body: Mapping[str, Any]) -> Dict[str, Any]:
+        """A whole object anew; it should name the resourceVersion that it replaces."""
+        answer = self.json("PUT", resource.url(self.namespace, name), body={**resource.head, **body})
+        return _with_kind(answer, resource)
 
     def patch(
         self, resource: Resource, name: str, operations: List[Dict[str, Any]], dry_run: bool = False

@@ -57,6 +57,7 @@ def access(kubeconfig: Optional[str], context: Optional[str]) -> Access:
     :raises MissingLibrary: the Python client is not installed.
     """
     file = kubeconfig or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
+    context = context or os.environ.get("K8S_AUTH_CONTEXT")
     default = os.path.expanduser("~/.kube/config")
     if not any(value for name, value in os.environ.items() if name.lower() in PROXIES):
         # Whatever is wrong, the client says it in its own words.

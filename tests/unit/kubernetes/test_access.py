@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout import access as module
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.access import (
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes import access as module
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.access import (
     CLUSTER,
     USER,
     access,
