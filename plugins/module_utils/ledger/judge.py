@@ -88,19 +88,23 @@ def touched(record: Mapping[str, Any]) -> List[str]:
     return [str(one["name"]) for one in services(record) if one.get("outcome") not in UNTOUCHED]
 
 
-def took_effect(record: Mapping[str, Any]) -> bool:
-    """Whether its release was tried. A rollback that failed before it touched anything was not."""
-    if record.get("outcome") == "rolled_back":
-        return False
-    refused = record.get("outcome") == "failed" and "rolled_back_from" in record
-    return not refused or bool(touched(record))
-
-
 def undone(record: Mapping[str, Any]) -> bool:
-    """Whether a deployment failed and left everything as it was. One that does not say so may have left something."""
+    """Whether a run failed and left everything as it was. One that does not say so may have left something."""
     if record.get("outcome") != "failed" or not isinstance(record.get("services"), list) or record.get("stuck"):
         return False
-    return set(touched(record)) <= set(record.get("put_back") or ())
+    # One that runs on several hosts is listed for each.
+    stayed = {str(one["name"]) for one in services(record) if one.get("outcome") in ("failed", "rollback_failed")}
+    return set(touched(record)) <= set(record.get("put_back") or ()) - stayed
+
+
+def took_effect(record: Mapping[str, Any]) -> bool:
+    """Whether its release was tried. By a rollback that failed before it touched anything it was not, nor by one that
+    put all of it back."""
+    if record.get("outcome") == "rolled_back":
+        return False
+    if record.get("outcome") == "failed" and "rolled_back_from" in record:
+        return bool(touched(record)) and not undone(record)
+    return True
 
 
 def found(record: Mapping[str, Any]) -> Optional[Dict[str, Any]]:

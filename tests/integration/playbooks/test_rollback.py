@@ -70,6 +70,11 @@ def test_a_rollback_that_fails_is_put_back_and_explained(company):
     failed = company.play("rollback.yml", ok=False)
     assert "FAILED in step rollback_services" in failed and "wallet: container ended with code 3" in failed
     assert company.versions() == {"v2"}
+    # It changed nothing, says the ledger, and the next one goes where it was to go.
+    assert "in place is what was there before, v1.1.0" in failed
+    found = company.ledger.query(1)
+    assert (found["in_place"], found["newest"]) == ("v1.1.0", "v1.1.0")
+    assert (found["roll_back_to"]["release"], found["records"][0]["put_back"]) == ("v1.0.0", ["identity", "wallet"])
     page = Path(re.search(r"less (\S+/index\.txt)", failed)[1])
     heading, cause = page.read_text().splitlines()[3:5]
     assert heading == "LIKELY CAUSE" and "wallet: " in cause

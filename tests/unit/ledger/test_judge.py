@@ -85,6 +85,40 @@ def test_a_rollback_that_was_refused_changes_nothing():
     assert judge.standing([begun, *history[1:]]).in_place == "v1"
 
 
+RELEASES = st.lists(st.tuples(st.sampled_from(["v1", "v2", "v3", "v4"]), st.sampled_from(["good", "failed", "back"])))
+OUTCOMES_OF_SERVICES = ("unchanged", "skipped", "healthy", "failed", "rolled_back", "rollback_failed")
+
+
+@given(
+    RELEASES,
+    # By service, on each of its hosts.
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(OUTCOMES_OF_SERVICES)), max_size=4),
+    st.sets(st.sampled_from("ab")),
+    st.booleans(),
+)
+def test_a_rollback_that_was_put_back_changed_nothing_and_any_other_may_have(runs, outcomes, put_back, stuck):
+    history = releases(*((release, "good" if outcome == "back" else outcome) for release, outcome in runs))
+    services = [{"name": name, "outcome": outcome} for name, outcome in outcomes]
+    told = {"services": services, "put_back": sorted(put_back), "stuck": ["portals: of v0"] if stuck else []}
+    failed = {**record(9, "v0", "failed"), "rolled_back_from": "v9", **told}
+    before, after = judge.standing(history), judge.standing([failed, *history])
+    touched = {name for name, outcome in outcomes if outcome not in ("unchanged", "skipped")}
+    stayed = {name for name, outcome in outcomes if outcome in ("failed", "rollback_failed")}
+    if not touched or (touched <= put_back and not stayed and not stuck):
+        assert after == before, "the next rollback goes where this one was to go"
+    else:
+        assert (after.in_place, after.newest) == ("v0", "v0")
+        # Nor is it taken for undone when a record does not say what was put back.
+        silent = {key: value for key, value in failed.items() if key not in ("put_back", "stuck")}
+        assert judge.standing([silent, *history]).in_place == "v0"
+
+
+def test_a_service_that_stayed_on_one_of_its_hosts_was_not_put_back():
+    services = [{"name": "a", "outcome": "rolled_back"}, {"name": "a", "outcome": "rollback_failed"}]
+    failed = {**record(2, "v2", "failed"), "services": services, "put_back": ["a"]}
+    assert judge.standing([failed, record(1, "v1", "good")]).in_place == "v2"
+
+
 def test_what_failed_and_was_put_back_is_not_in_place():
     before = [record(2, "v1", "good"), record(1, "v0", "good")]
     failed = record(3, "v2", "failed")
@@ -134,9 +168,6 @@ def test_a_rollback_that_was_undone_can_be_done_again():
 def test_what_failed_is_no_way_back_even_when_it_was_found_in_place():
     history = [found_by(3, "v3", "v2"), record(2, "v2", "failed"), record(1, "v1", "good")]
     assert judge.standing(history).roll_back_to["release"] == "v1"
-
-
-RELEASES = st.lists(st.tuples(st.sampled_from(["v1", "v2", "v3", "v4"]), st.sampled_from(["good", "failed", "back"])))
 
 
 @given(RELEASES)
