@@ -57,7 +57,9 @@ options:
 """
 
 import contextlib
-import threading
+import os
+import signal
+import time
 from typing import Any, Dict
 
 from ansible.plugins.callback import CallbackBase
@@ -67,9 +69,16 @@ from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import R
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import Ledger
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import open_store
 
+# Seconds within which the process that renews sees that the run has ended.
+LOOK = 0.5
+
 
 class CallbackModule(CallbackBase):
-    """Renews from a thread of its own, which ends with the process: a run that was killed renews nothing."""
+    """Renews from a process of its own, which ends with the run.
+
+    A thread would not do: each task is a fork of this process, and one that is made during a write would keep the
+    ledger's file lock for as long as it lives, which is longer than a run that was killed.
+    """
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -79,8 +88,7 @@ class CallbackModule(CallbackBase):
     def __init__(self, display: Any = None, options: Any = None) -> None:
         super().__init__(display=display, options=options)
         self.play: Any = None
-        self.over = threading.Event()
-        self.beating: Any = None
+        self.beating = 0  # the process
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self.play = play
@@ -88,30 +96,44 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result: Any) -> None:
         with contextlib.suppress(Exception):
             facts = result._result.get("ansible_facts") or {}
-            if facts.get(self.get_option("locked_fact")) and not (self.beating and self.beating.is_alive()):
+            if facts.get(self.get_option("locked_fact")):
                 known = self.play.get_variable_manager().get_vars(play=self.play, host=result._host)
                 lock = known.get(self.get_option("lock_fact"))
                 if lock:
+                    self.end()
                     self.begin(dict(lock))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        self.over.set()
+        self.end()
 
     def begin(self, lock: Dict[str, Any]) -> None:
         options = dict(lock.get("options") or {})
         redactor = Redactor(secrets(options))
         try:
-            # Here and not in the thread: while that imports something, a worker that is forked could wait for ever.
             ledger = Ledger(open_store(str(lock["store"]), options))
         except Exception as error:
             why = f"the Python library {error} is missing" if isinstance(error, MissingLibrary) else str(error)
             self._display.warning(redactor.text(f"the deployment lock has no heartbeat: {why}"))
             return
-        self.beating = threading.Thread(target=self.beat, args=(ledger, str(lock["owner"]), redactor), daemon=True)
-        self.beating.start()
+        run = os.getpid()
+        self.beating = os.fork()
+        if self.beating == 0:
+            try:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # with which a person answers a question of the run's
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                self.beat(ledger, str(lock["owner"]), redactor, run)
+            finally:
+                os._exit(0)
 
-    def beat(self, ledger: Ledger, owner: str, redactor: Redactor) -> None:
-        interval = max(0.1, float(self.get_option("interval")))
+    def end(self) -> None:
+        if self.beating:
+            with contextlib.suppress(OSError):
+                os.kill(self.beating, signal.SIGTERM)
+                os.waitpid(self.beating, 0)
+            self.beating = 0
+
+    def beat(self, ledger: Ledger, owner: str, redactor: Redactor, run: int) -> None:
+        interval = max(LOOK, float(self.get_option("interval")))
         ttl = max(2 * interval, float(self.get_option("ttl")))
         held, told = False, ""
         while True:
@@ -119,15 +141,23 @@ class CallbackModule(CallbackBase):
             try:
                 decision = ledger.beat(owner, ttl)
                 if not decision.granted:
-                    holder = decision.holder.get("owner")
-                    if held and holder:
-                        self._display.warning(f"the deployment lock was taken by {holder}")
-                    return  # it is free: the run gave it back
+                    if held and decision.holder.get("owner"):
+                        warn(f"the deployment lock was taken by {decision.holder['owner']}")
+                    return  # when it is free, the run gave it back
                 held = True
             except Exception as error:
                 lost = redactor.text(str(error))
                 if lost != told:
-                    self._display.warning(f"the deployment lock's heartbeat could not be written: {lost}")
+                    warn(f"the deployment lock's heartbeat could not be written: {lost}")
             told = lost
-            if self.over.wait(interval):
-                return
+            until = time.monotonic() + interval
+            while time.monotonic() < until:
+                time.sleep(LOOK)
+                if os.getppid() != run:
+                    return
+
+
+def warn(text: str) -> None:
+    """As Ansible's display does; a lock of its, which this process got when it was forked, may never be freed."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"[WARNING]: {text}\n".encode())
