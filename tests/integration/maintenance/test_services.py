@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.eazepay.ops.plugins.modules import maintenance_mode
 
 from tests.images import tiny
+from tests.integration.announce.play import play
 from tests.integration.site.server import in_process
 from tests.kubernetes import container, namespace, until, workload
 from tests.modules import finish_module, start_module
@@ -148,6 +149,16 @@ def test_it_lifts_itself_also_when_the_run_was_killed(place, turn):
     assert started.returncode == 0 and services(place) != before
     with contextlib.suppress(ProcessLookupError):
         os.killpg(started.pid, signal.SIGKILL)
+    until(lambda: services(place) == before, 60)
+
+
+def test_it_lifts_itself_when_what_ansible_unpacked_is_gone(place, turn, tmp_path):
+    before = services(place)
+    given = {f"maintenance_{key}": value for key, value in turn.given.items()}
+    given |= {"maintenance_state": "enabled", "maintenance_reason": "upgrade", "maintenance_duration": 12}
+    done = play(tmp_path, "maintenance", "maintenance_result", given)
+    assert done.rc == 0, done.output
+    assert done.result["enabled"] and services(place) != before
     until(lambda: services(place) == before, 60)
 
 

@@ -19,5 +19,6 @@ def settings(file):
 def test_both_configurations_say_the_same():
     assert settings(ROOT / "ansible.cfg") == settings(ROOT / "playbooks" / "ansible.cfg")
     assert (
-        settings(ROOT / "ansible.cfg")["defaults", "callbacks_enabled"] == "eazepay.ops.dossier, eazepay.ops.announce"
+        settings(ROOT / "ansible.cfg")["defaults", "callbacks_enabled"]
+        == "eazepay.ops.dossier, eazepay.ops.announce, eazepay.ops.heartbeat"
     )
