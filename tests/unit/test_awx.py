@@ -84,4 +84,11 @@ def test_the_rulebook_starts_a_template_that_exists():
     kinds = [kind["name"] for kind in load(ROOT / "playbooks" / "vars" / "awx.yml")["awx_kinds"]]
     assert started["name"].split(" {{")[0] in kinds
     assert started["organization"] == load(ROOT / "inventories" / "catalogue.yml")["eazepay_awx"]["organization"]
+    (rollback,) = [
+        kind for kind in load(ROOT / "playbooks" / "vars" / "awx.yml")["awx_kinds"] if kind["name"] == "roll back"
+    ]
+    asked = load(ROOT / "playbooks" / "vars" / "awx.yml")["awx_ask"]
+    given = started["job_args"]["extra_vars"]
+    assert {one for one in rollback["survey"] if asked[one]["required"]} <= set(given), "AWX asks programs for these"
+    assert all(value in asked[name]["choices"] for name, value in given.items())
     assert rule["throttle"]["once_within"], "a second alert must not roll back what the first one put in place"

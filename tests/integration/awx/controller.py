@@ -1,5 +1,5 @@
 """The endpoints of AWX's API that awx.awx uses, with its rules: who may ask, what is required, what has to be there,
-what is unique, which filters exist. It runs nothing."""
+what is unique, which filters exist; and of those that start a job. It runs nothing."""
 
 from __future__ import annotations
 
@@ -144,6 +144,7 @@ class Controller:
         self.rows: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in KINDS}
         self.links: dict[tuple[str, int, str], list[int]] = {}
         self.surveys: dict[tuple[str, int], dict[str, Any]] = {}
+        self.jobs: list[dict[str, Any]] = []  # what was started, with what it was given
         self.number = 0
         self.writes = 0
         self.lock = threading.Lock()
@@ -188,6 +189,10 @@ class Controller:
 
     def ask(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         url = urlsplit(path)
+        if url.path == "/api/v2/config/":
+            return 200, {"version": "24.6.1"}
+        if url.path == "/api/v2/jobs/":
+            return 200, {"count": len(self.jobs), "next": None, "previous": None, "results": self.jobs}
         found = re.fullmatch(r"/api/v2/(\w+)/(?:(\d+)/(?:(\w+)/)?)?", url.path)
         if not found or (found[1] not in KINDS and found[1] not in ("unified_job_templates", "labels")):
             raise Refused(404, {"detail": "Not found."})
@@ -283,6 +288,8 @@ class Controller:
             made = self.create("workflow_approval_templates", body, True)
             self.rows[kind][number]["unified_job_template"] = made["id"]
             return 201, made
+        if under == "launch":
+            return 201, self.launch(number, body.get("extra_vars") or {})
         if under not in ASSOCIATIONS:
             raise Refused(404, {"detail": "Not found."})
         links = self.links.setdefault((kind, number, under), [])
@@ -298,9 +305,23 @@ class Controller:
         self.writes += 1
         return 204, None
 
+    def launch(self, number: int, given: dict[str, Any]) -> dict[str, Any]:
+        """A question that has to be answered is asked of programs even where a person would be shown a default; what
+        nobody asks is ignored."""
+        survey = self.survey_of(number)
+        missing = [one["variable"] for one in survey if one["required"] and one["variable"] not in given]
+        if missing:
+            raise Refused(400, {"variables_needed_to_start": [f"'{one}' value missing" for one in missing]})
+        known = {one["variable"]: given.get(one["variable"], one["default"]) for one in survey}
+        job = {"id": 1000 + len(self.jobs), "status": "successful", "created": "2026-01-01T00:00:00Z", "artifacts": {}}
+        template = self.rows["job_templates"][number]["name"]
+        self.jobs.append({**job, "url": f"/api/v2/jobs/{job['id']}/", "template": template, "given": known})
+        return self.jobs[-1]
+
     def shown(self, kind: str, number: int) -> dict[str, Any]:
         row, url = self.rows[kind][number], f"/api/v2/{kind}/{number}/"
-        related = {"survey_spec": f"{url}survey_spec/"}
+        related = {"survey_spec": f"{url}survey_spec/", "launch": f"{url}launch/"}
+        organization = self.rows["organizations"].get(row.get("organization") or 0)
         if row.get("unified_job_template"):
             owner = next(one for one in UNIFIED if row["unified_job_template"] in self.rows[one])
             related["unified_job_template"] = f"/api/v2/{owner}/{row['unified_job_template']}/"
@@ -309,7 +330,8 @@ class Controller:
             "type": TYPES.get(kind, kind[:-1]),
             "url": url,
             "related": related,
-            "summary_fields": {},
+            "summary_fields": {"organization": {"name": organization["name"]}} if organization else {},
+            **{f"ask_{one}_on_launch": False for one in ("limit", "labels", "inventory", "variables")},
             "organization": None,
             **row,
         }
