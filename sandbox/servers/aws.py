@@ -1,4 +1,4 @@
-"""moto's S3, CloudFront and Secrets Manager, with the CloudFront behaviour mended that moto is too kind about."""
+"""moto's S3, CloudFront and Secrets Manager, mended where moto is too kind: CloudFront's limits, buckets of other accounts."""
 
 from __future__ import annotations
 
@@ -128,6 +128,7 @@ def with_distributions(application: Any) -> Any:
 def main(port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.environ["MOTO_PORT"] = str(port)
+    os.environ["MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"] = "false"  # a bucket belongs to who made it
     mend()
     application = with_distributions(DomainDispatcherApplication(create_backend_app))
     run_simple("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)

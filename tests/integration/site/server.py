@@ -65,7 +65,16 @@ def boto(service: str, aws: dict[str, Any]) -> Any:
         region_name=aws["region"],
         aws_access_key_id=aws["access_key"],
         aws_secret_access_key=aws["secret_key"],
+        aws_session_token=aws.get("session_token"),
     )
+
+
+def keys_of(account: str, aws: dict[str, Any]) -> dict[str, str]:
+    """Credentials of another account, as STS gives them to who takes one of its roles."""
+    role = f"arn:aws:iam::{account}:role/other"
+    given = boto("sts", aws).assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+    names = {"access_key": "AccessKeyId", "secret_key": "SecretAccessKey", "session_token": "SessionToken"}
+    return {option: given[name] for option, name in names.items()}
 
 
 def in_process(module: Any, function: Any, check: bool = False, **arguments: Any) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import signal
 import socket
 import threading
 import time
+import uuid
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.aws.client import client
 from ansible_collections.eazepay.ops.plugins.modules import site_publish
 
-from tests.integration.site.server import in_process
+from tests.integration.site.server import boto, in_process, keys_of
 from tests.modules import finish_module, start_module
 
 V1 = {
@@ -236,26 +237,17 @@ def test_a_note_of_a_newer_format_is_not_overwritten(publish, site, s3, bucket):
     assert result["failed"] and "schema is 9" in result["msg"]
 
 
-def test_a_denied_bucket_is_said(publish, site):
-    # moto checks no policy, so a server that denies everything stands in for another account's bucket.
-    class Deny(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-            self.send_response(403)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Deny)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        result = publish(site("v1", V1), "v1", endpoint_url=f"http://127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-    assert result["failed"] and "access is denied" in result["msg"] and "policy" in result["msg"]
+@pytest.mark.parametrize("check", [True, False])
+def test_the_bucket_of_another_account_is_denied(publish, site, aws, check):
+    other = boto("s3", {**aws, **keys_of("222222222222", aws)})
+    theirs = f"t-theirs-{uuid.uuid4().hex[:10]}"
+    other.create_bucket(Bucket=theirs, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    result = publish(site("v1", V1), "v1", bucket=theirs, check=check)
+    assert result["failed"] and not result["changed"], result
+    assert "access is denied" in result["msg"] and "its account" in result["msg"] and theirs in result["msg"]
+    assert not other.list_objects_v2(Bucket=theirs)["KeyCount"]
+    # With that account's own keys, a session's, it is like any other.
+    assert publish(site("v1", V1), "v1", bucket=theirs, **keys_of("222222222222", aws))["changed"]
 
 
 def test_versioned_buckets(publish, site, content, s3, bucket):
