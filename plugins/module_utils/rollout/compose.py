@@ -380,7 +380,9 @@ class Compose(Driver):
         if work.gap is not None:
             verdict = replace(verdict, detail=f"{verdict.detail}, {work.gap:.1f} s without it")
         if verdict.state == HEALTHY and not work.done:
-            return replace(verdict, state=PROGRESSING)
+            verdict = replace(verdict, state=PROGRESSING)
+        if verdict.state == PROGRESSING and self.project.away_since is not None:
+            verdict = replace(verdict, detail="the Docker engine does not answer")
         return verdict
 
     def _why(self, said: Cause, verdict: Verdict) -> Cause:

@@ -79,6 +79,7 @@ class Project:
         self.services: Dict[str, Json] = {}
         self.name = name or ""
         self.absences = 0  # how often a command found no engine
+        self.away_since: Optional[float] = None  # since when none has; no time while one answers
 
     def _own_files(self) -> List[str]:
         named = os.environ.get("COMPOSE_FILE") or self._dotenv().get("COMPOSE_FILE")
@@ -108,11 +109,10 @@ class Project:
     # Commands.
 
     def docker(self, *words: str, timeout: float = 120.0) -> Finished:
-        """Runs ``docker``; an engine that does not answer is asked again for a while.
+        """Runs ``docker``; an engine that does not answer is asked again for a while, which all commands share.
 
-        :raises OpsError: there is no docker command, or it did not end in time.
+        :raises OpsError: there is no docker command, it did not end in time, or there is no engine.
         """
-        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 ended = run(["docker", *words], timeout, env=self.env, cwd=self.folder)
@@ -120,9 +120,17 @@ class Project:
                 raise OpsError("run", "docker", "there is no such command on this host", "Install Docker.") from None
             except subprocess.TimeoutExpired:
                 raise OpsError("run", f"docker {words[0]}", f"it did not end within {timeout:.0f} s") from None
-            if ended.rc == 0 or not AWAY.search(ended.stderr) or time.monotonic() >= deadline:
+            if ended.rc == 0 or not AWAY.search(ended.stderr):
+                self.away_since = None
                 return ended
             self.absences += 1
+            now = time.monotonic()
+            self.away_since = since = self.away_since or now
+            if now - since >= PATIENCE:
+                cause = (
+                    f"the Docker engine does not answer ({tail(ended.stderr, 1)}): start it, then run the same again"
+                )
+                raise OpsError("reach", "the Docker engine", cause)
             time.sleep(1)
 
     def argv(self, *words: str) -> List[str]:
