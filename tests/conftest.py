@@ -7,10 +7,15 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.modules import run_module
 
 ROOT = Path(__file__).parents[1]
+
+# How long a busy machine takes says nothing of a decision.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def sandbox_env() -> dict[str, str]:
