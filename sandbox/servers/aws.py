@@ -1,4 +1,4 @@
-"""moto's S3, CloudFront and Secrets Manager, mended where moto is too kind: CloudFront's limits, buckets of other accounts."""
+"""moto's S3, CloudFront and Secrets Manager, mended where moto is too kind: limits of CloudFront, buckets of others."""
 
 from __future__ import annotations
 
