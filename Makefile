@@ -4,6 +4,8 @@ SHELL := /bin/bash
 TARGET ?= compose
 RELEASE ?= v1.1.0
 PYTHON := .venv/bin/python
+# Where it is set, each of thousands of starts of Python compiles its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
