@@ -10,8 +10,7 @@ import time
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from ..common.errors import OpsError
-from ..kubernetes.api import PODS, Api, ApiError
-from ..rollout.kube import NO_LOG
+from ..kubernetes.api import NO_LOG, PODS, Api, ApiError
 
 Json = Mapping[str, Any]
 

@@ -25,6 +25,9 @@ CONNECT, READ, WATCH = 5.0, 30.0, 60
 # address may be wrong), and when it calls its own fault one that it does not expect to pass.
 PATIENCE, FIRST, FAULT = 30.0, 3.0, 3.0
 
+# How a kubelet answers for the log of a container that it has removed meanwhile: with status 200.
+NO_LOG = "unable to retrieve container logs"
+
 
 class ApiError(Exception):
     """The API server said no. ``status`` is the HTTP status, 0 when there was no answer."""

@@ -64,7 +64,7 @@ def test_the_broken_pod_of_a_stateful_set_is_deleted_when_it_is_put_back(cluster
 
     controller_saw_it("b")
     broken_pod(cluster, "db-0", "b")
-    until(driver, lambda: driver.seen("db").pods)
+    until(driver, lambda: driver.known.seen("db").pods)
     assert driver.put_back(step)
     assert cluster.image("db", "statefulsets") == "shop/db:1"
     # Not before the controller has seen the old template: it would make the same broken pod again.
@@ -86,7 +86,7 @@ def test_the_pod_that_was_broken_before_is_deleted_on_the_way_forward(cluster, t
     # Not before the controller has seen the new template: it would make the same broken pod again.
     assert "db-0" in cluster.objects["pods"]
     broken_pod(cluster, "db-1", "b")
-    until(driver, lambda: len(driver.seen("db").pods) == 2)
+    until(driver, lambda: len(driver.known.seen("db").pods) == 2)
     observed(cluster, "c")
     until(driver, lambda: "db-0" not in cluster.objects["pods"])
     # It was not there before: whatever holds it up may pass.

@@ -7,10 +7,10 @@ import copy
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.cause import RANK, Found, pod_cause, worst
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.images import parse
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.kube import (
+from ansible_collections.eazepay.ops.plugins.module_utils.rollout.kube_known import remember_pull
+from ansible_collections.eazepay.ops.plugins.module_utils.rollout.kube_patch import (
     containers,
     fingerprint,
-    remember_pull,
     template_operations,
 )
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.order import Cycle, ordered
