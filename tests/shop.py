@@ -24,7 +24,8 @@ from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import L
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import Folder
 
 from tests.conftest import ROOT
-from tests.images import tiny
+from tests.images import tiny, typeorm
+from tests.kubernetes import Namespace, container, namespace, workload
 
 NAMES = ("identity", "wallet")
 HEALTH = '{test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1:8080/health"], interval: 1s, retries: 2}'
@@ -32,6 +33,8 @@ HEALTH = '{test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1:8080/health"],
 
 class Shop:
     """v2 of two services, deployed as v1.1.0 over v1.0.0, says the ledger."""
+
+    database = "wallet"  # which it only backs up
 
     def __init__(self, folder: Path, sandbox: dict[str, str]) -> None:
         self.id = uuid.uuid4().hex[:8]
@@ -72,6 +75,10 @@ class Shop:
         self.write("v1.1.0")
         self.docker("up", "--detach", "--wait")
         self.edge = f"http://{self.docker('port', 'proxy', '8080')}"
+        self.remember()
+
+    def remember(self) -> None:
+        """What the ledger knows of it, and where Slack is."""
         for hour, release in ((1, "v1.0.0"), (2, "v1.1.0")):
             self.record(f"20260101T0{hour}0000Z-{release}", release)
         boto3.client("secretsmanager").create_secret(Name=self.secret, SecretString=json.dumps({"token": "xoxb-shop"}))
@@ -191,6 +198,121 @@ class Shop:
         at = time.time() - ago
         name = datetime.fromtimestamp(at, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         Ledger(self.ledger.store, clock=lambda: at).notice(f"{name}-notice", {"delivered": ["mail"], **body})
+
+
+EDGE = """
+error_log /dev/stderr; pid /tmp/nginx.pid; daemon off; events {{}}
+http {{ access_log off; keepalive_timeout 0; proxy_connect_timeout 2s;
+  server {{ listen 8080 default_server; location / {{ return 200; }} }}
+  {servers} }}
+"""
+SERVE = "require('http').createServer((q, s) => s.end(q.url == '/version' ? 'v3' : 'ok')).listen(8080)"
+
+
+class ClusterShop(Shop):
+    """The same on Kubernetes, with a namespace and a database of its own, which identity's pods reach.
+
+    The image of identity that comes next (v3) can migrate it.
+    """
+
+    def __init__(self, folder: Path, sandbox: dict[str, str], place: Namespace, pg: Any) -> None:
+        super().__init__(folder, sandbox)
+        self.place, self.pg = place, pg
+        self.database, self.login = f"shop_{self.id}", f"t/{self.id}/db"
+
+    def up(self) -> None:
+        self.pg.run(f"CREATE DATABASE {self.database}")
+        login = {"username": "super", "password": self.pg.login["login_password"]}
+        boto3.client("secretsmanager").create_secret(Name=self.login, SecretString=json.dumps(login))
+        self.remember()
+        self.place.put("Secret", "db", stringData={"password": login["password"]})
+        env = {"PGHOST": "/pg", "PGPORT": str(self.pg.port), "PGUSER": "super"}
+        reach = {
+            "env": [
+                *({"name": key, "value": value} for key, value in env.items()),
+                {"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+            ],
+            "volumeMounts": [{"name": "pg", "mountPath": "/pg"}],
+        }
+        volumes = {"volumes": [{"name": "pg", "hostPath": {"path": self.pg.folder}}]}
+        for name in NAMES:
+            app = container(self.images["v1.1.0"], **reach)
+            self.place.apply(workload(f"{name}-service", [app], pod=volumes))
+        self.place.apply(*(self.service(name, f"{name}-service") for name in NAMES))
+        servers = ""
+        for name in NAMES:
+            address = self.place.get("service", name)["spec"]["clusterIP"]
+            server = f"listen 8080; server_name {name}.eazepay.test; location / {{ proxy_pass http://{address}; }}"
+            servers += f"server {{ {server} }}\n"
+        self.place.put("ConfigMap", "edge", data={"nginx.conf": EDGE.format(servers=servers)})
+        page = container(f"{self.sandbox['REGISTRY']}/sandbox/base:1", command=["nginx", "-c", "/conf/nginx.conf"])
+        page["volumeMounts"] = [{"name": "conf", "mountPath": "/conf"}]
+        conf = {"volumes": [{"name": "conf", "configMap": {"name": "edge"}}]}
+        self.place.apply(workload("edge", [page], pod=conf), self.service("edge", "edge", type="NodePort"))
+        self.place.settled()
+        self.edge = f"http://127.0.0.1:{self.place.get('service', 'edge')['spec']['ports'][0]['nodePort']}"
+
+    @staticmethod
+    def service(name: str, of: str, **spec: str) -> dict[str, Any]:
+        ports = [{"port": 80, "targetPort": 8080}]
+        return {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"selector": {"name": of}, "ports": ports, **spec},
+        }
+
+    def down(self) -> None:
+        for secret in (self.secret, self.login):
+            with contextlib.suppress(Exception):
+                boto3.client("secretsmanager").delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+        self.pg.run(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
+
+    def newest(self, image: str) -> None:
+        """Pushes an image of identity that serves as v3, and migrates with TypeORM."""
+        words = json.dumps(["node", "-e", SERVE])
+        recipe = f"FROM {typeorm(self.sandbox, ROOT / 'sandbox/company/services/identity-service')}\nCMD {words}\n"
+        argv = ["docker", "build", "--quiet", "--tag", image, "-"]
+        subprocess.run(argv, input=recipe, check=True, capture_output=True, text=True)
+        subprocess.run(["docker", "push", "--quiet", image], check=True, capture_output=True)
+
+    def migrations(self) -> list[str]:
+        if not self.pg.run("SELECT 1 FROM pg_class WHERE relname = 'migrations'", self.database):
+            return []
+        return [name for (name,) in self.pg.run("SELECT name FROM migrations ORDER BY id", self.database)]
+
+    def variables(self) -> dict[str, Any]:
+        given = super().variables()
+        cli = ["node", "../node_modules/typeorm/cli.js"]
+        words = {name: [*cli, f"migration:{name}", "-d", "data-source.js"] for name in ("run", "show", "revert")}
+        given["eazepay_services"][0]["migrations"] = {
+            "database": self.database,
+            "runner": "kubernetes",
+            "commands": words,
+        }
+        return {
+            **given,
+            "eazepay_target": "kubernetes",
+            "eazepay_kubernetes": {
+                "namespace": self.place.name,
+                "kubeconfig": self.place.kubeconfig,
+                "context": "",
+                "selector": "name=$workload",
+            },
+            "eazepay_compose": {"project_src": str(self.folder)},
+            "eazepay_database": {"host": "127.0.0.1", "port": self.pg.port, "secret": self.login},
+        }
+
+
+@contextlib.contextmanager
+def cluster_shop(folder: Path, sandbox: dict[str, str], pg: Any) -> Iterator[ClusterShop]:
+    with namespace(sandbox) as place:
+        made = ClusterShop(folder, sandbox, place, pg)
+        try:
+            made.up()
+            yield made
+        finally:
+            made.down()
 
 
 @contextlib.contextmanager
