@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 
 class Finished(NamedTuple):
@@ -148,3 +149,9 @@ def kill(process: subprocess.Popen) -> None:
 def tail(text: str, lines: int = 20) -> str:
     """The last lines of an output, for an error message."""
     return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+def distinct(lines: Sequence[str]) -> List[str]:
+    """The lines without those that a later one repeats but for its digits, as a program does that is started again."""
+    latest = {re.sub(r"\d+", "0", line): number for number, line in enumerate(lines)}
+    return [lines[number] for number in sorted(latest.values())]

@@ -13,10 +13,14 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from .rules import Finding, likely
 
 STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8886;"
-    "vertical-align:top;overflow-wrap:anywhere}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
-    ".bad{border-left:.4rem solid #c33;padding-left:1rem}.good{border-left:.4rem solid #393;padding-left:1rem}"
+    "body{font:15px/1.45 system-ui,sans-serif;max-width:64rem;margin:1rem auto;padding:0 1rem;color-scheme:light dark}"
+    "h1{font-size:1.35rem;margin:0 0 .6rem}h2{font-size:1.05rem;margin:1rem 0 .3rem}p{margin:.2rem 0}ul{margin:.2rem 0}"
+    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.15rem .6rem .15rem 0;"
+    "border-bottom:1px solid #8886;vertical-align:top}td:nth-child(2){white-space:nowrap}"
+    "td:last-child{width:99%;overflow-wrap:anywhere}"
+    "pre,.bad p{overflow-wrap:anywhere}pre{white-space:pre-wrap;font-size:.85rem;margin:.3rem 0}"
+    ".bad,.good{border-left:.4rem solid #c33;padding:.1rem 0 .3rem 1rem}.good{border-color:#393}"
+    ".bad h2,.good h2{margin-top:0}"
 )
 WIDTH = 110
 # Where the words of a release are that no longer runs.
@@ -51,22 +55,24 @@ def sections(
     """
     first = likely(found, bool(failure))
     then = [one for one in rollout if one.get("outcome") not in ("unchanged", "skipped", "planned")]
+    back = [str(one["name"]) for one in then if one.get("outcome") == "rolled_back"]
     bad = any(one.get("cause") or one.get("rollback_cause") for one in then)
     evidence = [name for name in files if name.startswith(AT_FAILURE + "/")]
     said = [_top(first, failure)]
     if bad or (failure and first):
         lines = []
-        if any(one.get("outcome") == "rolled_back" for one in then):
-            lines.append("What was rolled out was put back before this was gathered; all else below is of afterwards.")
+        if back:
+            lines.append(f"Put back before this was gathered: {', '.join(back)}. All else below is of afterwards.")
         if evidence:
             lines.append(f"Last lines and events of the release that failed: {', '.join(sorted(evidence))}.")
-        rows = [(str(one["name"]), _outcome(one), _why(one)) for one in then] if bad else []
+        # What only went back with the others is in the line above.
+        own = [one for one in then if _why(one) or one.get("outcome") != "rolled_back"]
+        rows = [(str(one["name"]), _outcome(one), _why(one)) for one in own] if bad else []
         said.append(Section("At the failure", "", lines, rows, failure if first else ""))
-    more = [_sentence(one) for one in found if one is not first]
-    said.append(Section("Also seen", "", more))
-    said.append(Section("Released", block=released))
+    said.append(Section("Also seen", "", [_sentence(one) for one in found if one is not first]))
     now = [(str(one["name"]), str(one["outcome"]), _why(one) or one.get("detail") or "") for one in services]
     said.append(Section("Services now", rows=now))
+    said.append(Section("Released", block=released))
     said.append(Section("Files", files=sorted(files)))
     return [one for one in said if one.level or any(one[2:])]
 
@@ -103,18 +109,26 @@ def page(title: str, said: Sequence[Section]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{esc(title)}</title><style>{STYLE}</style><h1>{esc(title)}</h1>"
     ]
+    links = {esc(name): f'<a href="{esc(name, quote=True)}">{esc(name)}</a>' for one in said for name in one.files}
     for one in said:
-        body = "".join(f"<p>{esc(line)}</p>" for line in one.lines)
+        body = "".join(f"<p>{_linked(esc(line), links)}</p>" for line in one.lines)
         if one.rows:
             rows = "".join("<tr>" + "".join(f"<td>{esc(cell)}</td>" for cell in row) + "</tr>" for row in one.rows)
             body += f"<table><tr><th>service<th>stands<th>why</tr>{rows}</table>"
         if one.block:
             body += f"<pre>{esc(one.block)}</pre>"
         if one.files:
-            links = "".join(f'<li><a href="{esc(name, quote=True)}">{esc(name)}</a></li>' for name in one.files)
-            body += f"<ul>{links}</ul>"
+            body += f"<ul>{''.join(f'<li>{links[esc(name)]}</li>' for name in one.files)}</ul>"
         parts.append(f'<div class="{one.level}"><h2>{esc(one.heading)}</h2>{body}</div>')
     return "".join(parts) + "</html>\n"
+
+
+def _linked(line: str, links: Mapping[str, str]) -> str:
+    """With a link at each word that is a file's name."""
+    return " ".join(
+        links[word.rstrip(".,")] + word[len(word.rstrip(".,")) :] if word.rstrip(".,") in links else word
+        for word in line.split(" ")
+    )
 
 
 def text(title: str, said: Sequence[Section]) -> str:

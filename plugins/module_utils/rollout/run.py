@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
+from ansible_collections.eazepay.ops.plugins.module_utils.common.process import distinct
 from ansible_collections.eazepay.ops.plugins.module_utils.common.progress import Progress
 from ansible_collections.eazepay.ops.plugins.module_utils.common.redact import Redactor
 
@@ -247,12 +247,6 @@ def _failure(report: Report, params: Mapping[str, Any], result: Json) -> OpsErro
         next_command(first.step, params, back=first.name in report.rolled_back, stuck=bool(stuck)),
         **{key: value for key, value in result.items() if key != "diff"},
     )
-
-
-def distinct(lines: Sequence[str]) -> List[str]:
-    """The lines without those that a later one repeats but for its digits, as a program does that is started again."""
-    latest = {re.sub(r"\d+", "0", line): number for number, line in enumerate(lines)}
-    return [lines[number] for number in sorted(latest.values())]
 
 
 def next_command(step: Step, params: Mapping[str, Any], back: bool, stuck: bool) -> str:

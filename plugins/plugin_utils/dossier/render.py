@@ -10,6 +10,8 @@ import html
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ansible_collections.eazepay.ops.plugins.module_utils.common.process import distinct
+
 from . import graph
 
 Json = Mapping[str, Any]
@@ -243,7 +245,8 @@ def evidence(found: Json) -> str:
     parts = []
     for one in failure["causes"]:
         for log in one["logs"]:
-            parts.append(f"<h3>Last lines of {esc(log['name'])}</h3><pre>{esc(log['text'])}</pre>")
+            text = "\n".join(distinct(log["text"].splitlines()))
+            parts.append(f"<h3>Last lines of {esc(log['name'])}</h3><pre>{esc(text)}</pre>")
         if one["events"]:
             parts.append(f"<h3>Events of {esc(one['name'])}</h3><pre>{esc(chr(10).join(one['events']))}</pre>")
     parts.append(

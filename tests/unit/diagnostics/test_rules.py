@@ -132,9 +132,12 @@ def test_what_was_put_back_is_still_the_cause():
         order = [shown.lower().index(one) for one in ("likely cause", "at the failure", "also seen", "services now")]
         assert order == sorted(order), shown
         before = shown[order[1] : order[2]]
-        assert "put back before this was gathered" in " ".join(before.split())
+        assert "Put back before this was gathered: identity, wallet." in " ".join(before.split())
         assert "at_failure/wallet/logs.txt" in before and failure in before and "identity" in before
         assert "agent" not in before, "one that was never started was not at the failure"
+        assert before.count("identity") == 1, "what only went back with the others has no row"
+    links = page("Diagnostics", sections(found, [], ["at_failure/wallet/logs.txt"], "", rollout, failure))
+    assert links.count('<a href="at_failure/wallet/logs.txt">') == 2, "where it is told of, and in the list"
 
 
 def test_what_the_failed_release_wrote_explains_it():

@@ -301,6 +301,8 @@ def test_a_recorded_failure_of_a_real_deployment():
     assert "Put back and proved healthy: identity, biometric, wallet, transaction, agent, ussd." in screen
     assert "Next: docker compose logs" in screen
     assert screen.count("put back to v1.1.0, proved healthy") == 6 and screen.count("not touched") == 2
+    written = page[page.index("<h3>Last lines") :].partition("</pre>")[0]
+    assert written.count("LEDGER_URL") == 1, "it was started again seven times, and said the same"
     assert len(screen) < 1200
 
 

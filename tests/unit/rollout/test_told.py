@@ -1,8 +1,9 @@
 """What operators read of a rollout."""
 
 import pytest
+from ansible_collections.eazepay.ops.plugins.module_utils.common.process import distinct
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.images import name_of
-from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import distinct, next_command
+from ansible_collections.eazepay.ops.plugins.module_utils.rollout.run import next_command
 from ansible_collections.eazepay.ops.plugins.module_utils.rollout.types import Service, State, Step
 
 
