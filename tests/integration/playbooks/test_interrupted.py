@@ -110,8 +110,8 @@ def test_what_was_killed_is_rolled_back(company, step, scope):
         assert (record["release"], record["outcome"]) == ("v1.1.0", "good") and found["in_place"] == "v1.1.0"
 
 
-# In this order: when the first one is killed, nothing but its own record says where the databases were, and the last one
-# finds them migrated by the one before.
+# In this order: when the first one is killed, nothing but its own record says where the databases were, and the last
+# one finds them migrated by the one before.
 @pytest.mark.kubernetes
 @pytest.mark.parametrize(
     ("step", "scope"),
