@@ -15,6 +15,7 @@ from sandbox.seed import FIRST, source
 from sandbox.seed.compose import Compose
 from sandbox.seed.images import SERVICES
 from sandbox.traffic import Traffic
+from tests.images import tiny
 
 PROJECT = "t_company"
 
@@ -172,6 +173,22 @@ def test_the_fault_errors_is_seen_by_users_only(alone):
     await_ready(answers(f"{url}/actuator/health", 200), 60, "transaction")
     assert sorted(ask(f"{url}/")[0] for _ in range(30)) == [200] * 27 + [500] * 3
     assert ask(f"{url}/version")[0] == 200
+
+
+def test_what_still_holds_a_network_is_waited_for(place, tmp_path):
+    """As when a killed run's last request reaches the engine after the project's containers were removed."""
+    other = Compose(place.box, f"{PROJECT}_held", tmp_path)
+    network = f"{other.project}_n"
+    run(["docker", "network", "create", "--label", f"com.docker.compose.project={other.project}", network])
+    image = tiny(place.box.read_env()["REGISTRY"], "v1")
+    holder = run(["docker", "run", "-d", "--rm", "--network", network, image, "/bin/sleep", "3"]).stdout.strip()
+    try:
+        assert other.remove()
+        other.end()
+        assert network not in run(["docker", "network", "ls", "--format", "{{.Name}}"]).stdout.split()
+    finally:
+        run(["docker", "rm", "--force", holder], check=False)
+        run(["docker", "network", "rm", network], check=False)
 
 
 def test_the_fault_crash_ends_the_container_with_1(sandbox, place):
