@@ -11,8 +11,8 @@ module: maintenance_mode
 short_description: Turns maintenance on and off as a lease that lifts itself
 version_added: 1.0.0
 description:
-  - Switches a proxy by a file that it watches, or leads Kubernetes Services to a maintenance backend, and puts back
-    exactly what it found.
+  - Switches a proxy by a file that it watches, or leads Kubernetes Services or Ingresses to a maintenance backend, and
+    puts back exactly what it found.
   - Maintenance belongs to an owner, has a reason, and ends at a time. A small process of its own lifts it then, also
     when the run
     that began it was killed. That process ends with the machine or container it runs in; an overdue lease may be
@@ -26,7 +26,7 @@ options:
     choices: [enabled, disabled, status]
     default: status
   target:
-    description: What is switched - V(compose) by the file O(switch), V(kubernetes) by O(services).
+    description: What is switched - V(compose) by the file O(switch), V(kubernetes) by O(services) and O(ingresses).
     type: str
     choices: [compose, kubernetes]
     required: true
@@ -34,18 +34,41 @@ options:
     description: Path of the file; the proxy answers 503 while it exists. Needed for O(target=compose).
     type: path
   namespace:
-    description: Of the Services. The context's own by default.
+    description: Of the Services and Ingresses. The context's own by default.
     type: str
   services:
-    description: Names of the Services that are led to the backend. Needed for O(target=kubernetes).
+    description: Names of the Services that are led to O(backend).
     type: list
     elements: str
+    default: []
+  ingresses:
+    description:
+      - Names of the Ingresses all of whose paths, and default backend, are led to O(ingress_backend). Hosts, paths and
+        TLS stay.
+      - O(target=kubernetes) needs Services or Ingresses. For users who come by an Ingress one of the two is enough.
+    type: list
+    elements: str
+    default: []
   backend:
     description:
       - Selector of the maintenance backend's pods, at least one of which must be ready in the same namespace. Its
         ports must have the
-        names or numbers that the Services lead to. Needed to switch on with O(target=kubernetes).
+        names or numbers that the Services lead to. Needed to switch on with O(services).
     type: dict
+  ingress_backend:
+    description:
+      - The Service that answers with 503 and Retry-After, in the same namespace; one of its pods must be ready. Needed
+        to switch on with O(ingresses).
+    type: dict
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      port:
+        description: The name or number of its port.
+        type: str
+        default: "80"
   owner:
     description: Whose maintenance it is. Needed to turn it.
     type: str
@@ -111,6 +134,16 @@ EXAMPLES = r"""
     state: enabled
     owner: "{{ run_id }}"
     reason: database upgrade
+
+- name: Lead an Ingress there
+  eazepay.ops.maintenance_mode:
+    target: kubernetes
+    namespace: shop
+    ingresses: [shop]
+    ingress_backend: {name: maintenance, port: http}
+    state: enabled
+    owner: "{{ run_id }}"
+    reason: database upgrade
 """
 
 RETURN = r"""
@@ -136,18 +169,23 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import InputError
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import CLUSTER_SPEC
-from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import Api
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import INGRESSES, SERVICES, Api
+from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.cluster_switch import ClusterSwitch, Led
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.file_switch import FileSwitch
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.maintenance import Maintenance
-from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.service_switch import ServiceSwitch
 
 SPEC: Dict[str, Any] = {
     "state": {"type": "str", "choices": ["enabled", "disabled", "status"], "default": "status"},
     "target": {"type": "str", "choices": ["compose", "kubernetes"], "required": True},
     "switch": {"type": "path"},
     "namespace": {"type": "str"},
-    "services": {"type": "list", "elements": "str"},
+    "services": {"type": "list", "elements": "str", "default": []},
+    "ingresses": {"type": "list", "elements": "str", "default": []},
     "backend": {"type": "dict"},
+    "ingress_backend": {
+        "type": "dict",
+        "options": {"name": {"type": "str", "required": True}, "port": {"type": "str", "default": "80"}},
+    },
     "owner": {"type": "str"},
     "reason": {"type": "str", "default": ""},
     "duration": {"type": "int", "default": 3600},
@@ -161,16 +199,24 @@ SPEC: Dict[str, Any] = {
 def open_switch(params: Dict[str, Any]) -> Any:
     if params["target"] == "compose":
         return FileSwitch(params["switch"])
-    if params["state"] == "enabled" and not params["backend"]:
-        raise InputError("backend", "it is needed to switch Services")
+    if not params["services"] and not params["ingresses"]:
+        raise InputError("services", "neither services nor ingresses are named")
     if params["allow"]:
-        raise InputError("allow", "a Service leads all its users to the same place; it is for target compose")
-    backend = {str(key): str(value) for key, value in (params["backend"] or {}).items()}
+        raise InputError("allow", "Services and Ingresses lead all users to the same place; it is for target compose")
+    if params["state"] == "enabled":
+        for led, backend in (("services", "backend"), ("ingresses", "ingress_backend")):
+            if params[led] and not params[backend]:
+                raise InputError(backend, f"it is needed to switch {led}")
+    pods = {str(key): str(value) for key, value in (params["backend"] or {}).items()}
+    page = params["ingress_backend"] or {"name": "", "port": ""}
+    port = {"number": int(page["port"])} if page["port"].isdigit() else {"name": page["port"]}
+    all_led = [Led(SERVICES, name, pods) for name in params["services"]]
+    all_led += [Led(INGRESSES, name, {"service": {"name": page["name"], "port": port}}) for name in params["ingresses"]]
 
     def connect() -> Api:
         return Api(params["kubeconfig"], params["context"], params["namespace"])
 
-    return ServiceSwitch(connect, params["services"], backend)
+    return ClusterSwitch(connect, all_led)
 
 
 def maintenance_mode(params: Dict[str, Any], check: bool) -> Dict[str, Any]:
@@ -196,7 +242,6 @@ def main() -> None:
             ("state", "enabled", ("owner",)),
             ("state", "disabled", ("owner",)),
             ("target", "compose", ("switch",)),
-            ("target", "kubernetes", ("services",)),
         ],
         supports_check_mode=True,
     )

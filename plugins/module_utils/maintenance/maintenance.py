@@ -45,7 +45,7 @@ def addresses(given: Sequence[str]) -> List[str]:
 class Maintenance:
     """A switch and who may turn it.
 
-    :param switch: a FileSwitch or ServiceSwitch.
+    :param switch: a FileSwitch or ClusterSwitch.
     :param clock: seconds since the epoch.
     """
 

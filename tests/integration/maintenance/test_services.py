@@ -1,4 +1,7 @@
-"""The switch of Services, on the real cluster: where users are led, and that each Service is put back as it was."""
+"""The switch of Services and Ingresses, on the real cluster: where users are led, and that each is put back as it was.
+
+The sandbox has no Ingress controller: of Ingresses it is seen what the API server keeps.
+"""
 
 from __future__ import annotations
 
@@ -203,3 +206,74 @@ def test_the_watchdog_ends_with_the_maintenance(place, turn):
     assert watchdogs()
     turn("disabled")
     until(lambda: not watchdogs(), 60)
+
+
+@pytest.fixture
+def ingress(place):
+    """An Ingress of three paths, one of which leads to another Service, and a Service of the maintenance page."""
+
+    def to(name, port):
+        return {"service": {"name": name, "port": port}}
+
+    paths = [{"path": path, "pathType": "Prefix", "backend": to("shop", {"number": 80})} for path in ("/", "/a")]
+    paths.append({"path": "/b", "pathType": "Exact", "backend": to("bare", {"name": "http"})})
+    rules = [{"host": "shop.test", "http": {"paths": paths}}, {"host": "bare.test"}]
+    body = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "shop", "labels": {"team": "a"}},
+        "spec": {"defaultBackend": to("shop", {"number": 80}), "tls": [{"hosts": ["shop.test"]}], "rules": rules},
+    }
+    place.kubectl("create", "-f", "-", given=body)
+    page = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "closed"}}
+    place.apply({**page, "spec": {"selector": BACKEND, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}})
+
+    def stands():
+        one = place.get("ingress", "shop")
+        for key in ("resourceVersion", "managedFields", "generation"):
+            one["metadata"].pop(key, None)
+        return one
+
+    until(lambda: place.get("endpoints", "closed").get("subsets"), 60)
+    yield stands
+    place.kubectl("delete", "ingress/shop", "service/closed")
+
+
+def test_an_ingress_leads_to_the_page_and_back(place, turn, ingress):
+    before, untouched = ingress(), services(place)
+    given = {"services": [], "ingresses": ["shop"], "ingress_backend": {"name": "closed", "port": "http"}}
+    assert turn("enabled", reason="upgrade", check=True, **given)["changed"] and ingress() == before
+    assert turn("enabled", reason="upgrade", duration=600, **given)["changed"]
+    spec = ingress()["spec"]
+    page = {"service": {"name": "closed", "port": {"name": "http"}}}
+    assert [one["backend"] for one in spec["rules"][0]["http"]["paths"]] == [page] * 3 == [spec["defaultBackend"]] * 3
+    assert spec["tls"] == before["spec"]["tls"] and services(place) == untouched
+    assert not turn("enabled", reason="upgrade", duration=900, **given)["changed"]
+    assert turn(**given)["enabled"] and turn("disabled", owner="b", **given)["failed"]
+    assert turn("disabled", **given)["changed"] and ingress() == before
+    assert not turn("disabled", **given)["changed"]
+    # It lifts itself as well, and Services are led with it.
+    both = {**given, "services": list(NAMES)}
+    assert turn("enabled", reason="upgrade", duration=3, **both)["changed"] and ingress() != before
+    until(lambda: ingress() == before and services(place) == untouched, 60)
+
+
+def test_an_ingress_is_not_led_to_where_nothing_answers(place, turn, ingress):
+    before, given = ingress(), {"services": [], "ingresses": ["shop"]}
+    for options, said in (
+        ({"ingress_backend": {"name": "none"}}, "not found"),
+        ({}, "'ingress_backend'"),
+        ({"ingresses": []}, "neither services nor ingresses"),
+    ):
+        refused = turn("enabled", reason="upgrade", **{**given, **options})
+        assert refused["failed"] and said in refused["msg"] and ingress() == before, refused
+    place.kubectl("scale", "deployment/closed", "--replicas=0")
+    try:
+        until(
+            lambda: not any(one.get("addresses") for one in place.get("endpoints", "closed").get("subsets") or []), 60
+        )
+        refused = turn("enabled", reason="upgrade", ingress_backend={"name": "closed"}, **given)
+        assert refused["failed"] and "no ready pod" in refused["msg"] and ingress() == before
+    finally:
+        place.kubectl("scale", "deployment/closed", "--replicas=1")
+        place.settled()

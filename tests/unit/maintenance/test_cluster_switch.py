@@ -1,12 +1,16 @@
+import json
+import re
 from copy import deepcopy
 
 import pytest
 from ansible_collections.eazepay.ops.plugins.module_utils.common.errors import OpsError
-from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import PODS, ApiError
+from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import INGRESSES, PODS, ApiError
 from ansible_collections.eazepay.ops.plugins.module_utils.kubernetes.api import SERVICES as SERVICES_OF
-from ansible_collections.eazepay.ops.plugins.module_utils.maintenance import service_switch
+from ansible_collections.eazepay.ops.plugins.module_utils.maintenance import cluster_switch
+from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.cluster_switch import ClusterSwitch, Led
 from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.maintenance import Maintenance
-from ansible_collections.eazepay.ops.plugins.module_utils.maintenance.service_switch import ServiceSwitch
+from hypothesis import given
+from hypothesis import strategies as st
 
 BACKEND = {"app": "maintenance"}
 SERVICES = [
@@ -72,13 +76,14 @@ class Cluster:
 @pytest.fixture
 def started(monkeypatch):
     found = []
-    monkeypatch.setattr(service_switch, "detach", found.append)
+    monkeypatch.setattr(cluster_switch, "detach", found.append)
     return found
 
 
 def maintenance(cluster, clock=lambda: 1000.0):
     names = [one["metadata"]["name"] for one in SERVICES]
-    return Maintenance(ServiceSwitch(lambda: cluster, names, BACKEND), clock)
+    led = [Led(SERVICES_OF, name, BACKEND) for name in names]
+    return Maintenance(ClusterSwitch(lambda: cluster, led), clock)
 
 
 def test_services_are_led_away_and_put_back_exactly(started):
@@ -147,8 +152,44 @@ def test_it_lifts_itself_when_its_time_is_over_also_while_the_api_server_is_away
             cluster.services.pop("api", None)
 
     cluster.get = get
-    monkeypatch.setattr(service_switch.time, "time", lambda: now[0])
-    monkeypatch.setattr(service_switch.time, "sleep", sleep)
+    monkeypatch.setattr(cluster_switch.time, "time", lambda: now[0])
+    monkeypatch.setattr(cluster_switch.time, "sleep", sleep)
     started[0]()
     assert max(waits) <= 5 and 1060 <= now[0] <= 1070
     assert cluster.now() == [one for one in before if one["metadata"]["name"] != "api"]
+
+
+PAGE = {"service": {"name": "closed", "port": {"name": "http"}}}
+backends = st.builds(lambda name: {"service": {"name": name, "port": {"number": 80}}}, st.sampled_from(["a", "b"]))
+paths = st.lists(
+    st.fixed_dictionaries({"backend": backends, "pathType": st.just("Prefix")}, optional={"path": st.just("/x")}),
+    min_size=1,
+    max_size=3,
+)
+rules = st.fixed_dictionaries({}, optional={"host": st.just("a.test"), "http": st.fixed_dictionaries({"paths": paths})})
+ingresses = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries(
+            {"name": st.just("shop"), "resourceVersion": st.just("1")},
+            optional={"annotations": st.dictionaries(st.sampled_from(["a/b", "c"]), st.text(max_size=3))},
+        ),
+        "spec": st.fixed_dictionaries(
+            {"rules": st.lists(rules, min_size=1, max_size=3)},
+            optional={"defaultBackend": backends, "tls": st.just([{"hosts": ["a.test"]}])},
+        ),
+    }
+)
+
+
+@given(ingresses, st.integers(1, 3))
+def test_all_of_an_ingress_leads_to_the_page_and_it_is_put_back_exactly(ingress, renewals):
+    led, now = Led(INGRESSES, "shop", PAGE), deepcopy(ingress)
+    for expires in range(renewals):
+        apply(now, cluster_switch.switched(led, now, {"owner": "a", "expires": expires}))
+    found = [path["backend"] for rule in now["spec"]["rules"] if "http" in rule for path in rule["http"]["paths"]]
+    assert all(one == PAGE for one in found) and now["spec"].get("defaultBackend", PAGE) == PAGE
+    # Hosts, paths and TLS stay.
+    bare = re.compile(r'"backend": \{.*?\}\}\}|"defaultBackend": \{.*?\}\}\}')
+    assert bare.sub("", json.dumps(now["spec"])) == bare.sub("", json.dumps(ingress["spec"]))
+    apply(now, cluster_switch.restored(now))
+    assert now == ingress
