@@ -14,8 +14,8 @@ description:
   - Keeps one JSON document a release, and one lock, for an environment - in a folder, an S3 prefix, or a namespace's
     ConfigMaps.
   - Every write is atomic and conditional, so that two runs never both hold the lock and no record is lost.
-  - A lock expires unless it is renewed, and a holder whose run has certainly ended on the same machine is taken over
-    at once.
+  - A lock expires unless it is renewed, as the callback plugin C(eazepay.ops.heartbeat) does while a run lives. A
+    holder whose run has certainly ended on the same machine is taken over at once.
 author:
   - The eazepay.ops authors (@eazepay)
 options:

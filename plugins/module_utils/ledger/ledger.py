@@ -117,7 +117,7 @@ class Ledger:
             self.store.where,
             f"{holder['owner']}{' on ' + where if where else ''} holds it since {text_of(holder['since'])}{purpose}, "
             f"was last heard of at {text_of(holder['heartbeat'])}, "
-            f"and keeps it until {text_of(holder['expires'])} at most",
+            f"and keeps it until {text_of(holder['expires'])} unless it is heard of again",
             "Wait for it. If that run is certainly dead, take the lock with force and a reason "
             '(playbooks: -e force_lock="<reason>").',
             lock=self.shown(holder),
