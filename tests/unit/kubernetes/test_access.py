@@ -36,7 +36,7 @@ def pki(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "KUBECONFIG", "K8S_AUTH_KUBECONFIG"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "KUBECONFIG", "K8S_AUTH_KUBECONFIG", "K8S_AUTH_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
@@ -171,3 +171,13 @@ def test_a_proxy_of_the_environment_is_left_to_the_client(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "by_client", lambda *given: asked.append(given))
     access(written(tmp_path, {"server": "https://127.0.0.1:6443"}, {}), None)
     assert asked
+
+
+def test_the_environment_says_what_the_options_do_not(tmp_path, monkeypatch):
+    file = written(tmp_path, {"server": "https://127.0.0.1:6443"}, {"token": "t"})
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("K8S_AUTH_KUBECONFIG", file)
+    assert access(None, None).namespace == "shop"
+    monkeypatch.setenv("K8S_AUTH_CONTEXT", "other")
+    assert access(None, None).namespace == "elsewhere"
+    assert access(None, "it").namespace == "shop" and access(file, "it").host == "https://127.0.0.1:6443"
