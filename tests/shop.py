@@ -32,13 +32,15 @@ HEALTH = '{test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1:8080/health"],
 
 
 class Shop:
-    """v2 of two services, deployed as v1.1.0 over v1.0.0, says the ledger."""
+    """v2 of two services, deployed as v1.1.0 over v1.0.0, says the ledger.
 
-    database = "wallet"  # which it only backs up
+    :param pg: a server on which identity gets a database of its own; without, the sandbox's `wallet` is only backed up.
+    """
 
-    def __init__(self, folder: Path, sandbox: dict[str, str]) -> None:
+    def __init__(self, folder: Path, sandbox: dict[str, str], pg: Any = None) -> None:
         self.id = uuid.uuid4().hex[:8]
-        self.folder, self.sandbox = folder, sandbox
+        self.folder, self.sandbox, self.pg = folder, sandbox, pg
+        self.database, self.login = f"shop_{self.id}" if pg else "wallet", f"t/{self.id}/db"
         self.project = f"t_shop_{self.id}"
         self.images = {"v1.0.0": tiny(sandbox["REGISTRY"], "v1"), "v1.1.0": tiny(sandbox["REGISTRY"], "v2")}
         self.switch = folder / "maintenance" / "on"
@@ -78,10 +80,14 @@ class Shop:
         self.remember()
 
     def remember(self) -> None:
-        """What the ledger knows of it, and where Slack is."""
+        """What the ledger knows of it, where Slack is, and its database."""
         for hour, release in ((1, "v1.0.0"), (2, "v1.1.0")):
             self.record(f"20260101T0{hour}0000Z-{release}", release)
         boto3.client("secretsmanager").create_secret(Name=self.secret, SecretString=json.dumps({"token": "xoxb-shop"}))
+        if self.pg:
+            self.pg.run(f"CREATE DATABASE {self.database}")
+            login = {"username": "super", "password": self.pg.login["login_password"]}
+            boto3.client("secretsmanager").create_secret(Name=self.login, SecretString=json.dumps(login))
 
     def record(self, id: str, release: str, **more: Any) -> None:
         images = dict.fromkeys(NAMES, self.images[release])
@@ -95,11 +101,35 @@ class Shop:
             capture_output=True,
             cwd=self.folder,
         )
-        with contextlib.suppress(Exception):
-            boto3.client("secretsmanager").delete_secret(SecretId=self.secret, ForceDeleteWithoutRecovery=True)
+        self.forget()
+
+    def forget(self) -> None:
+        for secret in (self.secret, self.login):
+            with contextlib.suppress(Exception):
+                boto3.client("secretsmanager").delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+        if self.pg:
+            self.pg.run(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
+
+    def migrations(self) -> list[str]:
+        """What is applied to identity's own database."""
+        if not self.pg.run("SELECT 1 FROM pg_class WHERE relname = 'migrations'", self.database):
+            return []
+        return [name for (name,) in self.pg.run("SELECT name FROM migrations ORDER BY id", self.database)]
+
+    def tool(self) -> dict[str, Any]:
+        """How identity's database is migrated: by psql, as the file `migrations` of the release says."""
+        psql = ["psql", "--quiet", "-v", "ON_ERROR_STOP=1", "-c"]
+        make = "CREATE TABLE IF NOT EXISTS migrations (id serial, name text)"
+        words = {
+            "show": ["cat", "migrations"],
+            "run": [*psql, f"{make}; INSERT INTO migrations (name) VALUES ('First')"],
+            "revert": [*psql, "DELETE FROM migrations WHERE name = 'First'"],
+        }
+        books = {"tool": "command", "table": "migrations", "column": "name", "order_by": "id"}
+        return {"directory": ".", "commands": words, **books}
 
     def variables(self) -> dict[str, Any]:
-        return {
+        given: dict[str, Any] = {
             "eazepay_services": [
                 {
                     "name": name,
@@ -149,6 +179,10 @@ class Shop:
             "eazepay_diagnostics": str(self.folder / "diagnostics"),
             "eazepay_postmortems": str(self.folder / "postmortems"),
         }
+        if self.pg:
+            given["eazepay_database"] = {"host": "127.0.0.1", "port": self.pg.port, "secret": self.login}
+            given["eazepay_services"][0]["migrations"] = {"database": self.database, **self.tool()}
+        return given
 
     def start(self, playbook: str, *more: str, **variables: Any) -> subprocess.Popen:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -216,16 +250,12 @@ class ClusterShop(Shop):
     """
 
     def __init__(self, folder: Path, sandbox: dict[str, str], place: Namespace, pg: Any) -> None:
-        super().__init__(folder, sandbox)
-        self.place, self.pg = place, pg
-        self.database, self.login = f"shop_{self.id}", f"t/{self.id}/db"
+        super().__init__(folder, sandbox, pg)
+        self.place = place
 
     def up(self) -> None:
-        self.pg.run(f"CREATE DATABASE {self.database}")
-        login = {"username": "super", "password": self.pg.login["login_password"]}
-        boto3.client("secretsmanager").create_secret(Name=self.login, SecretString=json.dumps(login))
         self.remember()
-        self.place.put("Secret", "db", stringData={"password": login["password"]})
+        self.place.put("Secret", "db", stringData={"password": self.pg.login["login_password"]})
         env = {"PGHOST": "/pg", "PGPORT": str(self.pg.port), "PGUSER": "super"}
         reach = {
             "env": [
@@ -263,10 +293,7 @@ class ClusterShop(Shop):
         }
 
     def down(self) -> None:
-        for secret in (self.secret, self.login):
-            with contextlib.suppress(Exception):
-                boto3.client("secretsmanager").delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
-        self.pg.run(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
+        self.forget()
 
     def newest(self, image: str) -> None:
         """Pushes an image of identity that serves as v3, and migrates with TypeORM."""
@@ -276,22 +303,14 @@ class ClusterShop(Shop):
         subprocess.run(argv, input=recipe, check=True, capture_output=True, text=True)
         subprocess.run(["docker", "push", "--quiet", image], check=True, capture_output=True)
 
-    def migrations(self) -> list[str]:
-        if not self.pg.run("SELECT 1 FROM pg_class WHERE relname = 'migrations'", self.database):
-            return []
-        return [name for (name,) in self.pg.run("SELECT name FROM migrations ORDER BY id", self.database)]
-
-    def variables(self) -> dict[str, Any]:
-        given = super().variables()
+    def tool(self) -> dict[str, Any]:
         cli = ["node", "../node_modules/typeorm/cli.js"]
         words = {name: [*cli, f"migration:{name}", "-d", "data-source.js"] for name in ("run", "show", "revert")}
-        given["eazepay_services"][0]["migrations"] = {
-            "database": self.database,
-            "runner": "kubernetes",
-            "commands": words,
-        }
+        return {"runner": "kubernetes", "commands": words}
+
+    def variables(self) -> dict[str, Any]:
         return {
-            **given,
+            **super().variables(),
             "eazepay_target": "kubernetes",
             "eazepay_kubernetes": {
                 "namespace": self.place.name,
@@ -300,7 +319,6 @@ class ClusterShop(Shop):
                 "selector": "name=$workload",
             },
             "eazepay_compose": {"project_src": str(self.folder)},
-            "eazepay_database": {"host": "127.0.0.1", "port": self.pg.port, "secret": self.login},
         }
 
 
@@ -316,8 +334,8 @@ def cluster_shop(folder: Path, sandbox: dict[str, str], pg: Any) -> Iterator[Clu
 
 
 @contextlib.contextmanager
-def shop(folder: Path, sandbox: dict[str, str]) -> Iterator[Shop]:
-    made = Shop(folder, sandbox)
+def shop(folder: Path, sandbox: dict[str, str], pg: Any = None) -> Iterator[Shop]:
+    made = Shop(folder, sandbox, pg)
     try:
         made.up()
         yield made
