@@ -87,7 +87,7 @@ def test_a_broken_release_is_put_back_and_nobody_notices(deployed, sandbox, rele
     first = Path(re.search(r"less (\S+/index\.txt)", seen)[1]).read_text()
     top = " ".join(first.partition("Also seen")[0].partition("Released")[0].split())
     assert "Nothing wrong" not in first and "transaction: " in top and reason in top, first
-    assert ("put back before this was gathered" in top) == ("put back and healthy" in seen), first
+    assert ("Put back before this was gathered" in top) == ("put back and healthy" in seen), first
     assert f"being tried: {release}" in first and "in place before it: v1.1.0" in first, first
     document = json.loads(Path(re.search(r"Dossier: (\S+)\.html", seen)[1] + ".json").read_text())
     took = {one["name"]: one["ended"] - one["began"] for one in document["steps"]}
