@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import portals
 from tests.deployments import kill
 from tests.images import tiny
 from tests.shop import NAMES, ClusterShop, Shop
@@ -34,6 +35,7 @@ def prepared(made: Any) -> Any:
 
     git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
     git("clone", "--quiet", str(origin), str(work))
+    portals.source(work / "portal")
     for release in ("v1.1.0", RELEASE):
         (work / "code").write_text(f"{release}\n")
         (work / "migrations").write_text("First\n" if release == RELEASE else "")
@@ -57,8 +59,8 @@ def given(company: Any) -> dict[str, Any]:
 
 
 def killed_in(company: Shop, step: str) -> None:
-    """Begins a deployment and kills it in that step: in the rollout once a service is new, in the migrations once they
-    are applied and the run has not yet heard of it."""
+    """Begins a deployment and kills it in that step: in the rollout once a service is new, in the migrations and the
+    portals once they are done and the run has not yet heard of it."""
     run = company.start("deploy.yml", "-e", f"release={RELEASE}", **given(company))
     watchdog = threading.Timer(240, kill, [run])
     watchdog.start()
@@ -72,6 +74,8 @@ def killed_in(company: Shop, step: str) -> None:
     while step == "rollout" and "v3" not in company.versions():
         assert run.poll() is None, run.stdout.read()[-5000:]
     while step == "migrate" and not company.migrations():
+        assert run.poll() is None, run.stdout.read()[-5000:]
+    while step == "portals" and RELEASE not in company.page():
         assert run.poll() is None, run.stdout.read()[-5000:]
     watchdog.cancel()
     kill(run)

@@ -23,6 +23,7 @@ import boto3
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.ledger import Ledger
 from ansible_collections.eazepay.ops.plugins.module_utils.ledger.stores import Folder
 
+from sandbox.seed.portals import client
 from tests.conftest import ROOT
 from tests.images import tiny, typeorm
 from tests.kubernetes import Namespace, container, namespace, workload
@@ -35,11 +36,12 @@ class Shop:
     """v2 of two services, deployed as v1.1.0 over v1.0.0, says the ledger.
 
     :param pg: a server on which identity gets a database of its own; without, the sandbox's `wallet` is only backed up.
+    :param bucket: that of its portal, if it has one.
     """
 
-    def __init__(self, folder: Path, sandbox: dict[str, str], pg: Any = None) -> None:
+    def __init__(self, folder: Path, sandbox: dict[str, str], pg: Any = None, bucket: str = "") -> None:
         self.id = uuid.uuid4().hex[:8]
-        self.folder, self.sandbox, self.pg = folder, sandbox, pg
+        self.folder, self.sandbox, self.pg, self.bucket = folder, sandbox, pg, bucket
         self.database, self.login = f"shop_{self.id}" if pg else "wallet", f"t/{self.id}/db"
         self.project = f"t_shop_{self.id}"
         self.images = {"v1.0.0": tiny(sandbox["REGISTRY"], "v1"), "v1.1.0": tiny(sandbox["REGISTRY"], "v2")}
@@ -80,10 +82,13 @@ class Shop:
         self.remember()
 
     def remember(self) -> None:
-        """What the ledger knows of it, where Slack is, and its database."""
+        """What the ledger knows of it, where Slack is, its database and its portal."""
         for hour, release in ((1, "v1.0.0"), (2, "v1.1.0")):
             self.record(f"20260101T0{hour}0000Z-{release}", release)
         boto3.client("secretsmanager").create_secret(Name=self.secret, SecretString=json.dumps({"token": "xoxb-shop"}))
+        if self.bucket:
+            page = {"Key": "index.html", "Body": b"by hand, of v1.1.0", "ContentType": "text/html"}
+            client(self.sandbox).put_object(Bucket=self.bucket, **page)
         if self.pg:
             self.pg.run(f"CREATE DATABASE {self.database}")
             login = {"username": "super", "password": self.pg.login["login_password"]}
@@ -143,7 +148,7 @@ class Shop:
             "eazepay_compose": {"project_src": str(self.folder), "project_name": self.project},
             "eazepay_edge": self.edge,
             "eazepay_ledger": str(self.folder / "ledger"),
-            "eazepay_portals": [],
+            "eazepay_portals": self.portals(),
             "eazepay_flows": [],
             "eazepay_slos": {},
             "eazepay_source": {
@@ -183,6 +188,16 @@ class Shop:
             given["eazepay_database"] = {"host": "127.0.0.1", "port": self.pg.port, "secret": self.login}
             given["eazepay_services"][0]["migrations"] = {"database": self.database, **self.tool()}
         return given
+
+    def portals(self) -> list[dict[str, Any]]:
+        if not self.bucket:
+            return []
+        alias, address = f"{self.bucket}.eazepay.test", self.sandbox["CDN_URL"]
+        return [{"name": "front", "directory": "portal", "bucket": self.bucket, "alias": alias, "address": address}]
+
+    def page(self) -> str:
+        """The portal's first page, as its bucket has it."""
+        return client(self.sandbox).get_object(Bucket=self.bucket, Key="index.html")["Body"].read().decode()
 
     def start(self, playbook: str, *more: str, **variables: Any) -> subprocess.Popen:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -249,8 +264,8 @@ class ClusterShop(Shop):
     The image of identity that comes next (v3) can migrate it.
     """
 
-    def __init__(self, folder: Path, sandbox: dict[str, str], place: Namespace, pg: Any) -> None:
-        super().__init__(folder, sandbox, pg)
+    def __init__(self, folder: Path, sandbox: dict[str, str], place: Namespace, pg: Any, bucket: str) -> None:
+        super().__init__(folder, sandbox, pg, bucket)
         self.place = place
 
     def up(self) -> None:
@@ -323,9 +338,9 @@ class ClusterShop(Shop):
 
 
 @contextlib.contextmanager
-def cluster_shop(folder: Path, sandbox: dict[str, str], pg: Any) -> Iterator[ClusterShop]:
+def cluster_shop(folder: Path, sandbox: dict[str, str], pg: Any, bucket: str = "") -> Iterator[ClusterShop]:
     with namespace(sandbox) as place:
-        made = ClusterShop(folder, sandbox, place, pg)
+        made = ClusterShop(folder, sandbox, place, pg, bucket)
         try:
             made.up()
             yield made
@@ -334,8 +349,8 @@ def cluster_shop(folder: Path, sandbox: dict[str, str], pg: Any) -> Iterator[Clu
 
 
 @contextlib.contextmanager
-def shop(folder: Path, sandbox: dict[str, str], pg: Any = None) -> Iterator[Shop]:
-    made = Shop(folder, sandbox, pg)
+def shop(folder: Path, sandbox: dict[str, str], pg: Any = None, bucket: str = "") -> Iterator[Shop]:
+    made = Shop(folder, sandbox, pg, bucket)
     try:
         made.up()
         yield made

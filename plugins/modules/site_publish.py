@@ -69,7 +69,9 @@ options:
     description: Name of the release. Needed to publish.
     type: str
   from_release:
-    description: With O(state=rolled_back), the release to leave. When something else is served, nothing is changed.
+    description:
+      - With O(state=rolled_back), the release to leave. When something else is served, nothing is changed.
+      - With O(release) as well it is for a bucket that has not kept, or never had, that one.
     type: str
   delete:
     description: Whether objects that neither this nor a kept release has are deleted.

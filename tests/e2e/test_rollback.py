@@ -80,7 +80,7 @@ def test_the_plan_is_shown_and_nothing_is_touched(place):
 
 def test_bad_input_is_refused(place):
     refused = playbook("rollback.yml", *place.more, "-e", "scope=everything")
-    assert refused.returncode != 0 and "scope is services, database or complete" in refused.stdout
+    assert refused.returncode != 0 and "scope is services, portals, database or complete" in refused.stdout
     refused = playbook("rollback.yml", *place.more, "-e", "to_release=v0.9.0")
     assert refused.returncode != 0 and "knows no good release v0.9.0" in " ".join(refused.stdout.split())
     assert place.serves("v1.1.0")

@@ -97,6 +97,22 @@ def undone(record: Mapping[str, Any]) -> bool:
     return set(touched(record)) <= set(record.get("put_back") or ()) - stayed
 
 
+def stands(tried: Sequence[Mapping[str, Any]]) -> str:
+    """The release that the latest run left in place.
+
+    :param tried: the newest first. One that failed may have put back what dead runs before it had done, too.
+    """
+    taken_back = set()
+    for record in tried:
+        release = str(record.get("release", ""))
+        if undone(record):
+            if record.get("took_back"):
+                taken_back.add(release)
+        elif record.get("outcome") != "running" or release not in taken_back:
+            return release
+    return ""
+
+
 def took_effect(record: Mapping[str, Any]) -> bool:
     """Whether its release was tried. By a rollback that failed before it touched anything it was not, nor by one that
     put all of it back."""
@@ -116,6 +132,14 @@ def found(record: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
     return {"release": name_of(before[0]["before"]), "images": images} if images else None
 
 
+def same(link: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a deployment found what a link of the chain had brought: by its name, or by its images."""
+    images = link.get("images") or {}
+    return link["release"] == before["release"] or all(
+        images.get(name) == image for name, image in before["images"].items()
+    )
+
+
 def chain(records: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
     """The good releases that stand on each other, the oldest first: what each rollback would go to in turn.
 
@@ -129,7 +153,7 @@ def chain(records: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
     links: List[Dict[str, Any]] = []
     for record in reversed(records):
         before = found(record)
-        if before and before["release"] not in known and (not links or links[-1]["release"] != before["release"]):
+        if before and before["release"] not in known and not (links and same(links[-1], before)):
             links.append(before)
         known.add(record.get("release"))
         if record.get("outcome") != "good":
@@ -160,12 +184,11 @@ def standing(records: Sequence[Dict[str, Any]], release: str = "") -> Standing:
     good = [record for record in records if record.get("outcome") == "good"]
     tried = [record for record in records if took_effect(record)]
     newest = str(tried[0].get("release", "")) if tried else ""
-    in_place = next((str(record.get("release", "")) for record in tried if not undone(record)), "")
     if release:
         ways = [record for record in (*good, *map(found, records)) if record and record.get("release") == release]
     else:
         ways = [record for record in reversed(chain(records)) if record.get("release") != newest]
-    return Standing(in_place, newest, good[0] if good else None, ways[0] if ways else None)
+    return Standing(stands(tried), newest, good[0] if good else None, ways[0] if ways else None)
 
 
 def doubtful(unreadable: Dict[str, str], records: Sequence[Dict[str, Any]]) -> List[str]:

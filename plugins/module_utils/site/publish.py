@@ -76,9 +76,12 @@ class Site:
         return self.apply(state, release, files, lambda file: self.bucket.upload(file, content_of), check)
 
     def roll_back(self, release: Optional[str], from_release: Optional[str], check: bool) -> Dict[str, Any]:
-        """Makes the bucket serve an earlier release: ``release``, or the one before ``from_release``."""
+        """Makes the bucket serve an earlier release: ``release``, or the one before ``from_release``.
+
+        With both, what it served before ``from_release`` is for a bucket that does not have ``release``.
+        """
         state = self.observe()
-        target = release
+        target = release if not from_release or release in state.history else None
         if not target:
             if from_release not in (state.release, state.unfinished):
                 # It is not what is served, so there is nothing to leave.

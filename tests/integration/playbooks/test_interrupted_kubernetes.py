@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.interruptions import RELEASE, given, killed_in, prepared
+from tests.portals import portal
 from tests.postgres import server
 from tests.shop import NAMES, cluster_shop
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.kubernetes
 
 @pytest.fixture(scope="module")
 def cluster(sandbox, tmp_path_factory):
-    with cluster_shop(tmp_path_factory.mktemp("shop"), sandbox, server(15)) as made:
+    with portal(sandbox) as bucket, cluster_shop(tmp_path_factory.mktemp("shop"), sandbox, server(15), bucket) as made:
         yield prepared(made)
 
 
@@ -24,6 +25,7 @@ def cluster(sandbox, tmp_path_factory):
     [
         ("migrate", "database"),
         ("verify", "services"),
+        ("portals", "complete"),
         ("rollout", "complete"),
     ],
 )
@@ -35,8 +37,9 @@ def test_what_was_killed_is_rolled_back(cluster, step, scope):
     assert cluster.versions() == {"v2"}
     for name in NAMES:
         assert cluster.place.image(f"{name}-service") == cluster.images["v1.1.0"]
-    # A rollback of the services leaves the databases, which the release before can read.
+    # A rollback of the services leaves the databases, which the release before can read, and the portals, and says so.
     assert bool(cluster.migrations()) is (scope == "services")
+    assert (RELEASE in cluster.page()) is (scope == "services")
     found = cluster.ledger.query(1)
     record = found["records"][0]
     assert not found["lock"] and record["rolled_back_from"] == RELEASE

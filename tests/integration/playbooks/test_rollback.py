@@ -12,7 +12,8 @@ import pytest
 
 from tests.deployments import kill
 from tests.images import tiny
-from tests.shop import shop
+from tests.portals import portal
+from tests.shop import NAMES, shop
 
 
 @pytest.fixture
@@ -81,6 +82,22 @@ def test_a_rollback_that_fails_is_put_back_and_explained(company):
     assert "boom: no configuration" in (page.parent / "at_failure/wallet-service/logs.txt").read_text()
 
 
+def test_portals_go_forth_again_when_the_services_cannot_go_back(sandbox, tmp_path, module):
+    with portal(sandbox) as bucket, shop(tmp_path, sandbox, bucket=bucket) as company:
+        images = dict.fromkeys(NAMES, tiny(sandbox["REGISTRY"], "v3", "crash"))
+        company.ledger.record("20260101T010000Z-v1.0.0", {"release": "v1.0.0", "outcome": "good", "images": images})
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "index.html").write_text("of v1.1.0")
+        published = module("site_publish", bucket=bucket, src=str(tmp_path / "site"), release="v1.1.0")
+        assert published["previous"] == "found", published
+        failed = company.play("rollback.yml", "-e", "scope=complete", ok=False)
+        assert "FAILED in step rollback_services" in failed and "in place is what was there before, v1.1.0" in failed
+        assert "Portal front: v1.1.0" in failed and "NOT AS BEFORE" not in failed, failed[-3000:]
+        assert company.page() == "of v1.1.0" and company.versions() == {"v2"}
+        found = company.ledger.query(1)
+        assert (found["in_place"], found["newest"], found["records"][0]["stuck"]) == ("v1.1.0", "v1.1.0", [])
+
+
 def test_all_of_it_with_the_code_prepared_and_not_pushed(company):
     origin, source = company.folder / "origin.git", company.folder / "source"
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin)], check=True)
@@ -133,7 +150,7 @@ def test_a_rollback_that_is_killed_is_done_by_the_next_one(company):
 
 
 def test_bad_input_is_refused(company):
-    assert "scope is services, database or complete, not all" in company.play(
+    assert "scope is services, portals, database or complete, not all" in company.play(
         "rollback.yml", "-e", "scope=all", ok=False
     )
     missing = company.play("rollback.yml", "-e", "to_release=v0.9.0", ok=False)

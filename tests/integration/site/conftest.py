@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import shutil
 import uuid
 from pathlib import Path
 
 import pytest
 
-from sandbox.parts.aws import distribution_config
-from sandbox.seed.portals import client
-from tests.integration.announce.play import ROOT
+from tests import portals
 from tests.integration.site.server import aws_server, boto
 
 
@@ -63,25 +60,14 @@ def content(s3, bucket):
 
 @pytest.fixture
 def portal(sandbox, tmp_path):
-    """A portal of the test's own, with a bucket, a distribution and an alias."""
-    name = f"t-portal-{uuid.uuid4().hex[:8]}"
-    client(sandbox).create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    cloudfront = client(sandbox, "cloudfront")
-    made = cloudfront.create_distribution(DistributionConfig=distribution_config(name, name))["Distribution"]
-    source = tmp_path / "portal"
-    shutil.copytree(ROOT / "sandbox/company/portals/admin-portal", source, ignore=shutil.ignore_patterns("dist"))
-    yield {
-        "name": name,
-        "source": str(source),
-        "build": ["npm", "run", "--silent", "build"],
-        "bucket": name,
-        "alias": f"{name}.eazepay.test",
-        "url": sandbox["CDN_URL"],
-        "host": f"{name}.eazepay.test",
-    }
-    found = cloudfront.get_distribution_config(Id=made["Id"])
-    found["DistributionConfig"]["Enabled"] = False
-    updated = cloudfront.update_distribution(
-        Id=made["Id"], IfMatch=found["ETag"], DistributionConfig=found["DistributionConfig"]
-    )
-    cloudfront.delete_distribution(Id=made["Id"], IfMatch=updated["ETag"])
+    """A portal as the role takes it, with a source of its own."""
+    with portals.portal(sandbox) as name:
+        yield {
+            "name": name,
+            "source": str(portals.source(tmp_path / "portal")),
+            "build": ["npm", "run", "--silent", "build"],
+            "bucket": name,
+            "alias": f"{name}.eazepay.test",
+            "url": sandbox["CDN_URL"],
+            "host": f"{name}.eazepay.test",
+        }

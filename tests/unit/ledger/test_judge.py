@@ -142,6 +142,18 @@ def found_by(number, release, before, outcome="good"):
     return {**record(number, release, outcome), "services": [service]}
 
 
+def test_a_run_that_put_back_what_a_dead_one_had_done_leaves_what_was_there_before():
+    services = [{"name": "wallet", "outcome": "unchanged"}]
+    dead = {"id": "2", "release": "v2", "outcome": "running"}
+    good = {"id": "1", "release": "v1", "outcome": "good"}
+    failed = {"id": "3", "release": "v2", "outcome": "failed", "services": services, "put_back": ["wallet"]}
+    assert judge.standing([failed, dead, good]).in_place == "v2", "it failed before it came to that"
+    assert judge.standing([{**failed, "took_back": True}, dead, good]).in_place == "v1"
+    assert judge.standing([{**failed, "took_back": True, "stuck": ["portals"]}, dead, good]).in_place == "v2"
+    later = {"id": "4", "release": "v2", "outcome": "running"}
+    assert judge.standing([later, {**failed, "took_back": True}, dead, good]).in_place == "v2"
+
+
 def test_without_a_good_record_what_was_found_in_place_is_the_way_back():
     first = found_by(1, "v1.1.0", "v1.0.0")
     # A second run of the release found the release itself.
@@ -163,6 +175,17 @@ def test_a_rollback_that_was_undone_can_be_done_again():
     again = {**record(3, "v1.1.0", "good"), "rolled_back_from": "v1.0.0"}
     assert judge.standing([back, first]).roll_back_to is None
     assert judge.standing([again, back, first]).roll_back_to["release"] == "v1.0.0"
+
+
+def test_what_was_found_is_the_good_release_when_it_is_of_the_same_images():
+    """Nobody wrote its name on the services: somebody brought it in another way, and recorded it."""
+    images = {"wallet": "registry/wallet:7"}
+    good = {"release": "v1", "outcome": "good", "images": images}
+    service = {"name": "wallet", "before": {"images": {"main": "registry/wallet:7"}}}
+    dead = {"release": "v2", "outcome": "running", "services": [service]}
+    assert judge.standing([dead, good]).roll_back_to == good
+    by_hand = {"name": "wallet", "before": {"images": {"main": "registry/wallet:8"}}}
+    assert judge.standing([{**dead, "services": [by_hand]}, good]).roll_back_to["release"] == "8"
 
 
 def test_what_failed_is_no_way_back_even_when_it_was_found_in_place():
