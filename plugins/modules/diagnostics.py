@@ -96,6 +96,14 @@ options:
     description: Database to ask.
     type: str
     default: postgres
+  ssl_mode:
+    description: How TLS is used, as libpq says it.
+    type: str
+    choices: [allow, disable, prefer, require, verify-ca, verify-full]
+    default: prefer
+  ca_cert:
+    description: File of the authorities that may have signed the server's certificate.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -151,6 +159,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eazepay.ops.plugins.module_utils.common.module import run
 from ansible_collections.eazepay.ops.plugins.module_utils.common.targets import SERVICES_SPEC
 from ansible_collections.eazepay.ops.plugins.module_utils.diagnostics import bundle
+from ansible_collections.eazepay.ops.plugins.module_utils.gate.arguments import LOGIN
 
 SERVICE = {
     "name": {"type": "str", "required": True},
@@ -172,12 +181,7 @@ def main() -> None:
             "lines": {"type": "int", "default": 500},
             "hosts": {"type": "list", "elements": "str", "default": []},
             "ledger": {"type": "str"},
-            "login_host": {"type": "str"},
-            "login_port": {"type": "int"},
-            "login_user": {"type": "str"},
-            "login_password": {"type": "str", "no_log": True},
-            "login_unix_socket": {"type": "path"},
-            "login_db": {"type": "str", "default": "postgres"},
+            **LOGIN,
         },
         required_if=[("target", "compose", ["compose"])],
         supports_check_mode=True,

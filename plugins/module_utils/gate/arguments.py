@@ -82,7 +82,7 @@ PROMETHEUS: Dict[str, Any] = {
     "max_bytes": {"type": "int", "default": 8388608},
     **TLS,
 }
-POSTGRES: Dict[str, Any] = {
+LOGIN: Dict[str, Any] = {
     "login_host": {"type": "str"},
     "login_port": {"type": "int"},
     "login_user": {"type": "str"},
@@ -95,6 +95,9 @@ POSTGRES: Dict[str, Any] = {
         "default": "prefer",
     },
     "ca_cert": {"type": "path"},
+}
+POSTGRES: Dict[str, Any] = {
+    **LOGIN,
     "query": {"type": "str"},
     "query_limits": LIMITED,
     "connections_limits": LIMITED,

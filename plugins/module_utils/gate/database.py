@@ -44,7 +44,7 @@ def _connect(options: Mapping[str, Any]) -> Any:
         "password": options.get("login_password"),
         "dbname": options.get("login_db"),
         "sslmode": options.get("ssl_mode"),
-        "sslrootcert": options.get("ca_cert"),
+        "sslrootcert": options.get("ca_cert") or None,
         "connect_timeout": max(2, int(timeout)),
         "tcp_user_timeout": int(timeout * 1000),
         "application_name": "eazepay.ops health_gate",

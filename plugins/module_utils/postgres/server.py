@@ -89,7 +89,7 @@ class Server:
             raise InputError("login_password", "it holds a line break, which no password file can carry")
         self.maintenance = params.get("login_db") or "postgres"
         self.ssl_mode = params.get("ssl_mode") or "prefer"
-        self.ca_cert = params.get("ca_cert")
+        self.ca_cert = params.get("ca_cert") or None
         self.lock_wait = float(params.get("lock_wait_timeout") or 30)
         self.lock_timeout = float(params.get("lock_timeout") or 0)
 
@@ -125,7 +125,9 @@ class Server:
             where = f"{self.host or 'the local socket'}:{self.port or 5432}"
             raise self.error(
                 f"database {name!r} on {where} does not let {self.user or 'the current user'!r} in: {said(error)}",
-                "Check the address, the name and the password.",
+                "Check ssl_mode and ca_cert, and whether that is the server."
+                if "certificate" in str(error) or "SSL" in str(error)
+                else "Check the address, the name and the password.",
                 object=self.object or f"database {name!r}",
             ) from error
         if connection.info.server_version < 100000:

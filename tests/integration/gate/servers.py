@@ -178,10 +178,10 @@ def serving(handler=Hostile, tls=None, address="127.0.0.1"):
 class Authority:
     """Signs certificates, valid from a day ago: clocks differ."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, name="Authority of a test"):
         self.folder = folder
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of a test")])
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = self.sign(self.name, self.key, 3650, authority=True)
         self.file = str(folder / "ca.pem")
         (folder / "ca.pem").write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))

@@ -64,6 +64,7 @@ def test_the_first_deployment_of_all_goes_back_to_what_it_found(company):
         file.unlink()
     try:
         killed_in(company, "rollout")
+        assert "goes on, or died. If it died: ansible-playbook rollback.yml -i local" in company.play("status.yml")
         company.play("rollback.yml", "-e", "scope=complete", **given(company))
     finally:
         for file, text in kept.items():
