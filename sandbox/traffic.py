@@ -14,6 +14,7 @@ import http.client
 import itertools
 import json
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -186,11 +187,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--host", action="append", default=[], help="a Host header; may be given again (default: all six)"
     )
     parser.add_argument("--rate", type=float, default=20.0, help="requests a second (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.0, help="how long (default: until Ctrl-C)")
+    parser.add_argument("--seconds", type=float, default=0.0, help="how long (default: until Ctrl-C or SIGTERM)")
 
 
 def main(given: argparse.Namespace) -> int:
     """A line a second, then a summary as JSON; 1 when a request failed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     traffic = Traffic(given.url, given.host, given.rate)
     deadline = time.monotonic() + given.seconds if given.seconds else float("inf")
     try:

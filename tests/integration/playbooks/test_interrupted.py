@@ -76,9 +76,8 @@ def test_a_deployment_that_fails_takes_back_what_a_killed_one_had_done(company):
     killed_in(company, "portals")
     services = company.variables()["eazepay_services"]
     services[1]["health"] = "/nobody"
-    failed = company.play(
-        "deploy.yml", "-e", f"release={RELEASE}", ok=False, **{**given(company), "eazepay_services": services}
-    )
+    more = {**given(company), "eazepay_services": services, "verify_deadline": 10}
+    failed = company.play("deploy.yml", "-e", f"release={RELEASE}", ok=False, **more)
     assert "FAILED in step verify; what was touched was put back" in failed, failed[-4000:]
     assert company.versions() == {"v2"} and company.page() == BEFORE
     found = company.ledger.query(1)

@@ -90,6 +90,8 @@ def test_portals_go_forth_again_when_the_services_cannot_go_back(sandbox, tmp_pa
         (tmp_path / "site" / "index.html").write_text("of v1.1.0")
         published = module("site_publish", bucket=bucket, src=str(tmp_path / "site"), release="v1.1.0")
         assert published["previous"] == "found", published
+        planned = company.play("rollback.yml", "-e", "scope=complete", "--check")
+        assert "Portal front: found" in planned and company.page() == "of v1.1.0"
         failed = company.play("rollback.yml", "-e", "scope=complete", ok=False)
         assert "FAILED in step rollback_services" in failed and "in place is what was there before, v1.1.0" in failed
         assert "Portal front: v1.1.0" in failed and "NOT AS BEFORE" not in failed, failed[-3000:]
