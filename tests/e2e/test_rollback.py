@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ import pytest
 
 from sandbox.traffic import Traffic
 from tests.conftest import ROOT
-from tests.deployments import deploy, everything, get, hosts, playbook, records, versions
+from tests.deployments import deploy, everything, get, hosts, kill, playbook, records, versions
 
 QUICK = 60  # seconds; the runbook allows five minutes
 
@@ -129,3 +131,24 @@ def test_a_complete_rollback(place):
     assert git("rev-parse", "revert-v1.1.0-to-v1.0.0^{tree}") == git("rev-parse", "v1.0.0^{tree}")
     assert not git("ls-remote", "origin", "revert-v1.1.0-to-v1.0.0"), "people push it"
     assert git("worktree", "list").count("\n") == 0
+
+
+def test_a_deployment_that_was_killed_is_rolled_back(place):
+    if not place.serves("v1.0.0"):
+        done, _seconds, _users = place.back()
+        assert done.returncode == 0, done.stdout[-3000:]
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    argv = [program, "playbooks/deploy.yml", "-i", "inventories/local", "-e", "release=v1.1.0", *place.more]
+    run = subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ
+    )
+    deadline = time.monotonic() + 300
+    while set(versions(place.edge).values()) == {"v1.0.0"}:
+        assert run.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    kill(run)
+    assert records(place.sandbox)[-1]["outcome"] == "running"
+    done, _seconds, _users = place.back()
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert place.serves("v1.0.0")
+    assert json.loads(Path(place.sandbox["SANDBOX_DIR"], "ledger", "lock.json").read_text())["owner"] == ""
